@@ -1,0 +1,78 @@
+"""How alike are the slices of an image stack, how sure is that, and what do flips, noise and elastic deformation do?
+
+The public names are imported on first use, so that ``import gpu_stackcorr`` costs little.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from . import notebook as notebook
+    from . import transforms as transforms
+    from .arrays import available_backends, get_backend, use_backend
+    from .correlation import image_correlation, noise_sweep, stack_correlation, transform_battery
+    from .decorrelation import decorrelation_depth
+    from .deformation import displacement_field, elastic_transform, warp
+    from .ndimage import gaussian_filter, map_coordinates, spline_filter
+    from .phantom import phantom
+    from .volumes import open_volume
+
+_HOMES = {
+    "available_backends": "arrays",
+    "decorrelation_depth": "decorrelation",
+    "displacement_field": "deformation",
+    "elastic_transform": "deformation",
+    "gaussian_filter": "ndimage",
+    "get_backend": "arrays",
+    "image_correlation": "correlation",
+    "map_coordinates": "ndimage",
+    "noise_sweep": "correlation",
+    "open_volume": "volumes",
+    "phantom": "phantom",
+    "spline_filter": "ndimage",
+    "stack_correlation": "correlation",
+    "transform_battery": "correlation",
+    "use_backend": "arrays",
+    "warp": "deformation",
+}
+_MODULES = ("notebook", "transforms")
+
+__all__ = [
+    "__version__",
+    "available_backends",
+    "decorrelation_depth",
+    "displacement_field",
+    "elastic_transform",
+    "gaussian_filter",
+    "get_backend",
+    "image_correlation",
+    "map_coordinates",
+    "noise_sweep",
+    "notebook",
+    "open_volume",
+    "phantom",
+    "spline_filter",
+    "stack_correlation",
+    "transform_battery",
+    "transforms",
+    "use_backend",
+    "warp",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value  # also where a module has the same name as its function, as phantom does
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,204 @@
+"""The array layer: which backend computes, onto it, and back to the caller's kind of array.
+
+This is the only module that chooses a backend or asks what kind of array it was given.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import backends
+from .backends.base import Backend, BackendInfo
+from .errors import BackendError, InputTypeError, ParameterError
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "GPU_STACKCORR_BACKEND"
+"""The environment variable that names a backend."""
+
+_context: ContextVar[str | None] = ContextVar("gpu_stackcorr_backend", default=None)
+
+
+def available_backends() -> dict[str, BackendInfo]:
+    """Return every backend with its version, device and, where it cannot run here, the reason.
+
+    Examples
+    --------
+    >>> available_backends()["numpy"].available
+    True
+    """
+    return {name: backends.probe(name) for name in backends.PREFERENCE}
+
+
+def get_backend(name: str | None = None) -> Backend:
+    """Return the backend that an operation called now would run on.
+
+    The choice, strongest first: `name`; ``with use_backend(...)``; the variable ``GPU_STACKCORR_BACKEND``; the first
+    that can run here of ``cuda``, ``numba``, ``numpy``.
+
+    Parameters
+    ----------
+    name : {"cuda", "numba", "numpy"}, optional
+        An explicit choice, which never falls back to another.
+
+    Raises
+    ------
+    ParameterError
+        If the name is not that of a backend.
+    BackendError
+        If the backend asked for cannot run here; the message says what to install.
+
+    Examples
+    --------
+    >>> get_backend("numpy").name
+    'numpy'
+    """
+    if name is not None:
+        return _explicit(name, "backend")
+    if (name := _context.get()) is not None:
+        return _explicit(name, "use_backend")
+    if name := os.environ.get(VARIABLE):
+        return _explicit(name, VARIABLE)
+    return backends.load(_automatic())
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[Backend]:
+    """Run the operations of a ``with`` block on one backend (in this thread or task).
+
+    Parameters
+    ----------
+    name : {"cuda", "numba", "numpy"}
+
+    Examples
+    --------
+    >>> with use_backend("numpy") as backend:
+    ...     get_backend().name
+    'numpy'
+    """
+    backend = _explicit(name, "use_backend")
+    token = _context.set(name)
+    try:
+        yield backend
+    finally:
+        _context.reset(token)
+
+
+def _explicit(name: str, source: str) -> Backend:
+    """Return the backend of that name, or raise; `source` is the parameter or variable that named it."""
+    if name not in backends.PREFERENCE:
+        raise ParameterError(f"{source} = {name!r}: allowed are {', '.join(map(repr, backends.PREFERENCE))}")
+    info = backends.probe(name)
+    if not info.available:
+        raise BackendError(f"{source} = {name!r}: {info.reason}")
+    return backends.load(name)
+
+
+@cache
+def _automatic() -> str:
+    """Return the name of the first backend that can run here, and log why, once."""
+    for name in backends.PREFERENCE:
+        info = backends.probe(name)
+        if info.available:
+            logger.info("computing on %s (%s)", name, info.device)
+            return name
+        logger.info("not on %s: %s", name, info.reason)
+    raise BackendError("no backend can run here")
+
+
+REAL_DTYPES = "bool, integers of 8 to 64 bits, float32, float64"
+
+
+def check_dtype(name: str, dtype: np.dtype[Any]) -> None:
+    """Raise InputTypeError unless images may have `dtype`."""
+    if not (dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize in (4, 8))):
+        raise InputTypeError(f"{name} has dtype {dtype}: allowed are {REAL_DTYPES}")
+
+
+def take(name: str, array: Any, backend: str | None = None) -> tuple[Backend, NDArray[Any], Callable[[Any], Any]]:
+    """Return the backend for an image or field, the array on it, and what gives results back as the caller's kind.
+
+    NumPy arrays and whatever NumPy can read come back as NumPy; PyTorch tensors of the CPU as tensors. What lives on
+    a CUDA device is computed there.
+
+    Parameters
+    ----------
+    name : str
+        What the array is called, for messages.
+    array : array_like
+    backend : str, optional
+        An explicit choice.
+    """
+    if hasattr(array, "__cuda_array_interface__"):
+        return get_backend(backend or "cuda"), array, lambda result: result
+    if type(array).__module__.partition(".")[0] == "dask":
+        raise InputTypeError(f"{name} is a Dask array: pass blocks of it, or array.compute()")
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(array, torch.Tensor):
+        return get_backend(backend), _checked(name, array.detach().numpy()), torch.from_numpy
+    return get_backend(backend), _checked(name, np.asarray(array)), lambda result: result
+
+
+def _checked(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    check_dtype(name, array.dtype)
+    return array
+
+
+class Stack:
+    """A stack as slices (Y, X), read in slabs: an array, or anything with `shape`, `dtype` and slicing along z.
+
+    Parameters
+    ----------
+    source : array_like of shape (n, Y, X) or (n, 1, Y, X)
+        NumPy array, memory map, ``Volume``, Zarr, HDF5 or Dask array, PyTorch tensor of the CPU, list of slices.
+
+    Attributes
+    ----------
+    shape : (n, Y, X)
+    dtype : numpy.dtype
+    """
+
+    def __init__(self, source: Any) -> None:
+        if hasattr(source, "__cuda_array_interface__"):
+            get_backend("cuda")
+        if not all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
+            source = np.asarray(source)
+        shape = tuple(int(n) for n in source.shape)
+        if len(shape) == 4 and shape[1] != 1:
+            raise ParameterError(f"stack has shape {shape}: {shape[1]} channels; choose one with stack[:, channel]")
+        if len(shape) not in (3, 4):
+            raise ParameterError(f"stack has shape {shape}: allowed are (n, Y, X) and (n, 1, Y, X)")
+        if 0 in shape:
+            raise ParameterError(f"stack has shape {shape}: it is empty")
+        self.source = source
+        self.shape = (shape[0], shape[-2], shape[-1])
+        self.dtype = self._first_dtype()
+        check_dtype("stack", self.dtype)
+
+    def _first_dtype(self) -> np.dtype[Any]:
+        """Return the dtype; that of a tensor is not NumPy's, and is known from one slice."""
+        dtype = self.source.dtype
+        return dtype.newbyteorder("=") if isinstance(dtype, np.dtype) else np.asarray(self.source[0]).dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether reading it costs no more than memory does."""
+        return isinstance(self.source, np.ndarray) and not isinstance(self.source, np.memmap)
+
+    def slab(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the slices from `start` to `stop` as an array (n, Y, X)."""
+        slab = np.asarray(self.source[start:stop])
+        return slab[:, 0] if slab.ndim == 4 else slab

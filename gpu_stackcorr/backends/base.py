@@ -1,0 +1,242 @@
+"""The operations of a backend: their signatures and contracts.
+
+Every backend computes the same eight operations, with the same names and arguments and, within the tolerances stated
+here, the same numbers. The ``numpy`` backend is the specification. Arguments arrive validated and in canonical form
+(see the public functions in ``deformation``, ``correlation`` and ``arrays``); a backend does not check them again.
+
+Words used below: K references, N slices, images of shape (Y, X). A *box* is a tuple of ``(start, stop)`` pairs, one
+an axis. A *stream* names one of the independent random fields of a seed (see ``random_fields.stream``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..moments import Moments
+
+Array = NDArray[Any]
+Box = tuple[tuple[int, int], ...]
+Edges = tuple[NDArray[np.intp], NDArray[np.intp]]
+
+INTERPOLATION_MODES = ("reflect", "grid-mirror", "constant", "grid-constant", "nearest", "mirror", "grid-wrap", "wrap")
+"""Boundary modes of ``map_coordinates``, ``spline_filter``, ``warp`` and ``gaussian_filter``, as SciPy names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """What is known of a backend on this machine.
+
+    Attributes
+    ----------
+    name : str
+        ``"numpy"``, ``"numba"`` or ``"cuda"``.
+    available : bool
+        Whether operations can run on it here.
+    version : str
+        Version of the library that it stands on, empty where that is missing.
+    device : str
+        What it computes on.
+    reason : str
+        Why it is not available, and what to install; empty where it is.
+    """
+
+    name: str
+    available: bool
+    version: str
+    device: str
+    reason: str = ""
+
+
+class Backend(ABC):
+    """One way to run the operations. Stateless; ``arrays`` keeps one instance of each backend."""
+
+    name: str
+
+    @staticmethod
+    @abstractmethod
+    def moments(
+        references: Sequence[Array],
+        slices: Array,
+        *,
+        reference_mask: Array | None = None,
+        slice_mask: Array | None = None,
+        tiles: Edges | Sequence[Edges] | None = None,
+    ) -> list[Moments]:
+        """Second-order moments of K references with N slices, in one read of the slices.
+
+        Parameters
+        ----------
+        references : sequence of K arrays (Y, X)
+            Each with its own dtype.
+        slices : (N, Y, X) array
+        reference_mask : (Y, X) or (K, Y, X) bool array, optional
+            Pixels of each reference that count; a moved reference brings its moved mask.
+        slice_mask : (Y, X) or (N, Y, X) bool array, optional
+            Pixels of each slice that count. A pair is compared where both masks are true.
+        tiles : (y_edges, x_edges), or one such pair a reference, optional
+            Increasing cell edges from 0 to Y and from 0 to X. Adds ``.cells``, of shape (N, cells_y, cells_x).
+
+        Returns
+        -------
+        list of K Moments of shape (N,)
+            ``x`` is the reference, ``y`` the slice. An integer reference (bool, int8, uint8, int16, uint16) with
+            integer slices has exact sums in ``.sums``; every other pair is accumulated in float64, centred.
+            The bits of a pair do not depend on the other slices or references of the call.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def gaussian_filter(
+        image: Array,
+        sigma: Sequence[float],
+        *,
+        axes: Sequence[int],
+        mode: Sequence[str],
+        cval: float = 0.0,
+        truncate: float = 4.0,
+    ) -> Array:
+        """Smooth along `axes`, as ``scipy.ndimage.gaussian_filter`` with ``order=0``; the dtype of `image`.
+
+        `sigma` and `mode` have one entry an axis of `axes`; an axis whose sigma is 0 is left alone. Direct FIR of
+        radius ``int(truncate * sigma + 0.5)``, axis by axis in the order given. float64 images agree with SciPy to
+        the last bit; float32 images within 1e-5 of the range. Integer images are truncated after each axis, as in
+        SciPy. Images have any number of dimensions.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def spline_filter(image: Array, order: int, *, axes: Sequence[int], mode: str) -> Array:
+        """B-spline coefficients along `axes`, as ``scipy.ndimage.spline_filter``; float64, orders 2 to 5.
+
+        float32 images give float32 coefficients on a backend that computes in float32.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def map_coordinates(
+        image: Array, coordinates: Array, *, order: int, mode: str, cval: float = 0.0, dtype: DTypeLike | None = None
+    ) -> Array:
+        """Sample at `coordinates`, as ``scipy.ndimage.map_coordinates`` with ``prefilter=False``.
+
+        `image` holds the coefficients, already prefiltered (and padded, where `mode` asks for it) for orders above 1;
+        it has 1 to 3 dimensions. `coordinates` is (ndim, ...) and the result has the shape of ``coordinates[0]``. The
+        result has `dtype`, by default that of `image`, rounded and clipped as SciPy does. At order 0 values are
+        copied by item size, so that 64-bit identifiers keep every bit.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def warp(
+        image: Array, displacement: Array, *, axes: Sequence[int], order: int, mode: str, cval: float = 0.0
+    ) -> Array:
+        """Pull `image` through `displacement`: ``result(p) = image(p + displacement(p))``; dtype and shape of `image`.
+
+        Parameters
+        ----------
+        image : array of 1 to 4 dimensions
+            The original image: prefiltering for orders above 1 happens here.
+        displacement : (len(axes), ...) array, float32 or float64
+            In voxels; its trailing dimensions broadcast against ``image.shape``. ``(2, N, Y, X)`` with axes (1, 2) is
+            a field a slice, ``(2, 1, Y, X)`` one field for all.
+        axes : sequence of 1 to 3 ints
+            The axes that move, in increasing order; the others are batched.
+        order : int
+            0 to 5. Order 0 takes the value at ``floor(p + d + 0.5)`` and keeps every bit of any dtype.
+
+        Notes
+        -----
+        d is split into an integer and a fraction in [0, 1), and the integer is added to p as an integer: precision
+        does not fall with the size of the image, and a block of a warp equals the same block of the whole to the bit.
+        No array of coordinates of the size of the image is held.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def random_field(
+        seed: int,
+        stream: int | NDArray[np.uint64],
+        shape: Sequence[int],
+        *,
+        box: Box | None = None,
+        distribution: str = "uniform",
+        dtype: DTypeLike = np.float32,
+    ) -> Array:
+        """A box of a positional random field of `shape`; all of it where `box` is None.
+
+        ``"uniform"`` on [0, 1): bit-equal to
+        ``np.random.Generator(np.random.Philox(key=np.array([seed, stream], np.uint64))).random(shape, dtype)``, float32
+        or float64. ``"normal"``: Box-Muller in float64 on the float64 uniforms 2i and 2i + 1 of the stream,
+        ``sqrt(-2 log1p(-u0)) cos(2 pi u1)``, converted to `dtype`; equal on every backend to 1e-6.
+        With an array of streams the result has the shape ``stream.shape + box shape``.
+        """
+
+    def displacement(
+        self,
+        seed: int,
+        stream: int | NDArray[np.uint64],
+        shape: Sequence[int],
+        *,
+        alpha: float | NDArray[np.float64],
+        sigma: Sequence[float],
+        box: Box | None = None,
+        mode: str = "constant",
+        truncate: float = 4.0,
+        dtype: DTypeLike = np.float32,
+    ) -> Array:
+        """One component of a displacement a stream: uniform noise on [-1, 1), smoothed, times `alpha`.
+
+        `alpha` broadcasts against the shape of `stream`; `sigma` has one entry an axis of `shape`. The noise is drawn
+        as float32 and converted to `dtype` before it is smoothed. A box equals the same box of the whole to the bit.
+        This composition serves every backend; a fused form replaces it where that pays.
+        """
+        from ..random_fields import grow_box, whole_box
+
+        box = whole_box(shape) if box is None else box
+        margin = [int(truncate * s + 0.5) for s in sigma]
+        grown, inner = grow_box(box, margin, shape)
+        noise = self.random_field(seed, stream, shape, box=grown)
+        noise = (2 * noise - 1).astype(dtype)
+        axes = range(noise.ndim - len(shape), noise.ndim)
+        smooth = self.gaussian_filter(noise, sigma, axes=axes, mode=[mode] * len(shape), truncate=truncate)
+        scale = np.asarray(alpha, dtype).reshape(np.shape(alpha) + (1,) * len(shape))
+        inside: tuple[Any, ...] = (..., *inner)
+        return np.asarray(smooth[inside] * scale)
+
+    def warp_moments(
+        self,
+        references: Sequence[Array],
+        slices: Array,
+        *,
+        seed: int,
+        stream: NDArray[np.uint64],
+        alpha: float | NDArray[np.float64],
+        sigma: Sequence[float],
+        truncate: float = 4.0,
+        order: int = 1,
+        mode: str = "reflect",
+        cval: float = 0.0,
+        reference_mask: Array | None = None,
+        tiles: Edges | Sequence[Edges] | None = None,
+    ) -> list[Moments]:
+        """Moments of K references with N elastically deformed slices, without keeping the deformed slices.
+
+        `stream` is (2, N): the streams of the y and the x component of each slice's displacement. Equal to
+        `displacement`, `warp` and `moments` one after the other; this composition takes one slice at a time.
+        """
+        from ..moments import concatenate
+
+        parts: list[list[Moments]] = []
+        dtype = np.float64 if slices.dtype == np.float64 else np.float32
+        for n in range(len(slices)):
+            field = self.displacement(
+                seed, stream[:, n], slices.shape[1:], alpha=alpha, sigma=sigma, truncate=truncate, dtype=dtype
+            )
+            warped = self.warp(slices[n], field, axes=(0, 1), order=order, mode=mode, cval=cval)
+            parts.append(self.moments(references, warped[np.newaxis], reference_mask=reference_mask, tiles=tiles))
+        return [concatenate(pairs) for pairs in zip(*parts, strict=True)]

@@ -1,0 +1,21 @@
+"""The ``numpy`` backend: every operation in plain NumPy and SciPy, float64. It is the specification."""
+
+from __future__ import annotations
+
+from ..base import Backend
+from . import gaussian, map_coordinates, moments, random_field, spline, warp
+
+
+class NumpyBackend(Backend):
+    """Operations on NumPy arrays by NumPy and SciPy."""
+
+    name = "numpy"
+    moments = staticmethod(moments.moments)
+    gaussian_filter = staticmethod(gaussian.gaussian_filter)
+    spline_filter = staticmethod(spline.spline_filter)
+    map_coordinates = staticmethod(map_coordinates.map_coordinates)
+    warp = staticmethod(warp.warp)
+    random_field = staticmethod(random_field.random_field)
+
+
+BACKEND = NumpyBackend

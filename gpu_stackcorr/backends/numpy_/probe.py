@@ -1,0 +1,13 @@
+"""Whether the ``numpy`` backend can run here: always."""
+
+import os
+import platform
+
+import numpy as np
+
+from ..base import BackendInfo
+
+
+def probe() -> BackendInfo:
+    """Return what is known of the backend on this machine."""
+    return BackendInfo("numpy", True, np.__version__, f"{platform.machine()} CPU, {os.cpu_count()} cores")

@@ -1,0 +1,21 @@
+"""B-spline coefficients: the float64 specification of ``Backend.spline_filter`` is SciPy's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from ..base import Array
+
+scipy_spline_filter1d: Any = ndimage.spline_filter1d
+
+
+def spline_filter(image: Array, order: int, *, axes: Sequence[int], mode: str) -> Array:
+    """See ``Backend.spline_filter``; always float64."""
+    coefficients = image
+    for axis in axes:
+        coefficients = scipy_spline_filter1d(coefficients, order, axis=axis, output=np.float64, mode=mode)
+    return coefficients if axes else image.astype(np.float64)

@@ -1,0 +1,316 @@
+"""The correlation of images and of the slices of a stack, with intervals."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import battery
+from .arrays import Stack, get_backend, take
+from .backends.base import Array
+from .errors import ConstantSliceWarning, ParameterError
+from .records import Battery, Correlation, StackCorrelation
+from .transforms import AddNoise, Compose, Transform, as_transform
+
+SLAB_BYTES = 32 * 2**20
+"""Bytes of a stack that are taken at once: enough to keep a core busy, and little beside the stack."""
+
+
+def image_correlation(
+    image_1: Any,
+    image_2: Any,
+    *,
+    mask: Any = None,
+    ci: str | None = "fisher",
+    nan_policy: str = "raise",
+    backend: str | None = None,
+) -> Correlation:
+    """Return Pearson's correlation of two images.
+
+    Parameters
+    ----------
+    image_1, image_2 : (Y, X) arrays
+        bool, integers, float32 or float64.
+    mask : (Y, X) bool array, optional
+        Pixels that count.
+    ci : {"fisher", None}
+        How the standard error is found. Fisher's takes pixels as independent: see ``intervals.fisher``.
+    nan_policy : {"raise", "omit", "propagate"}
+        NaN pixels are an error, are left out, or make r NaN.
+    backend : str, optional
+        Where to compute.
+
+    Returns
+    -------
+    Correlation
+        ``.statistic`` is r: for bool, int8, uint8, int16 and uint16 images the float64 nearest to its exact value,
+        otherwise computed from centred float64 sums.
+
+    Raises
+    ------
+    ParameterError
+        If shapes differ or `image_1` is constant.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    >>> result = image_correlation(image, image[::-1, ::-1])
+    >>> result.statistic
+    -1.0
+    """
+    _, first, _ = take("image_1", image_1, backend)
+    engine, second, _ = take("image_2", image_2, backend)
+    if first.ndim != 2 or first.shape != second.shape or first.size == 0:
+        raise ParameterError(f"image_1 and image_2 have shapes {first.shape} and {second.shape}: allowed is one (Y, X)")
+    reference = battery.Reference(first, _checked_mask(mask, first.shape), None)
+    plan = battery.prepare([reference], [None], seed=None, ci=ci, nan_policy=nan_policy, backend=engine)
+    if nan_policy == "raise" and (count := _nan_count(second)):
+        raise ParameterError(f"image_2 has {count} NaN pixels: nan_policy='omit' leaves them out")
+    measured = battery.measure(plan, second[np.newaxis], 0)[0]
+    if measured.flags[0] == "constant":
+        warnings.warn("image_2 has no variance: r = NaN", ConstantSliceWarning, stacklevel=2)
+    return Correlation(
+        statistic=float(measured.statistic[0]),
+        n=int(measured.n[0]),
+        n_eff=float(measured.n_eff[0]),
+        standard_error=float(measured.standard_error[0]),
+        df=float(measured.df[0]),
+        method=ci or "none",
+        backend=engine.name,
+    )
+
+
+def stack_correlation(
+    stack: Any,
+    reference: Any = 0,
+    *,
+    transform: Transform | Callable[[Any], Any] | None = None,
+    noise: Any = 0,
+    mask: Any = None,
+    ci: str | None = "fisher",
+    nan_policy: str = "raise",
+    seed: int | None = None,
+    backend: str | None = None,
+) -> StackCorrelation | tuple[StackCorrelation, ...]:
+    """Return the correlation of a reference slice with every slice of a stack.
+
+    Parameters
+    ----------
+    stack : array_like of shape (n, Y, X) or (n, 1, Y, X)
+        NumPy array, memory map, ``Volume``, or anything with `shape`, `dtype` and slicing along z. Read in slabs.
+    reference : int, (Y, X) array, or a sequence of these
+        Index of a slice (negative from the top), an image, or several of either.
+    transform : Transform or callable, optional
+        What is done to each slice before it is compared. The reference stays as it is.
+    noise : float or (Y, X) array
+        Normal noise added to the standardised, transformed slice: its magnitude in standard deviations of the slice,
+        or the noise itself. One field is used for all slices.
+    mask : (Y, X) bool array, optional
+        Pixels of the reference that count.
+    ci : {"fisher", None}
+        How the standard error is found. Fisher's takes pixels as independent: see ``intervals.fisher``.
+    nan_policy : {"raise", "omit", "propagate"}
+        NaN pixels of a slice are an error, are left out of its pair, or flag it and make its r NaN.
+    seed : int, optional
+        Of noise and deformation, 0 to 2^64 - 1; drawn and kept in the result where it is needed and missing.
+    backend : str, optional
+        Where to compute.
+
+    Returns
+    -------
+    StackCorrelation, or a tuple of them for several references
+        r of integer pairs without noise is the float64 nearest to its exact value. A constant slice has r = NaN.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is not allowed, a reference is constant, or there are NaN and ``nan_policy="raise"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stack = np.random.default_rng(0).normal(size=(4, 32, 32))
+    >>> result = stack_correlation(stack)
+    >>> result.statistic.shape, float(result.statistic[0])
+    ((4,), 1.0)
+    """
+    adds_noise = np.ndim(noise) != 0 or noise != 0
+    combined = Compose(as_transform(transform), AddNoise(noise)) if adds_noise else transform
+    several = isinstance(reference, (list, tuple)) or np.ndim(reference) in (1, 3)
+    results = _correlate(
+        stack,
+        list(reference) if several else [reference],
+        [combined],
+        mask=mask,
+        ci=ci,
+        nan_policy=nan_policy,
+        seed=seed,
+        backend=backend,
+    )
+    return tuple(results) if several else results[0]
+
+
+def transform_battery(
+    stack: Any,
+    transforms: Sequence[Transform | Callable[[Any], Any]],
+    *,
+    reference: Any = 0,
+    mask: Any = None,
+    ci: str | None = "fisher",
+    nan_policy: str = "raise",
+    seed: int | None = None,
+    backend: str | None = None,
+) -> Battery:
+    """Return the correlations of a reference with every slice under several transforms, in one read of the stack.
+
+    Flips, rotations of square slices and noise are computed by changing the reference. Members that add noise without
+    a seed of their own share one noise field, so that their curves differ by magnitude alone.
+
+    Parameters
+    ----------
+    stack, mask, ci, nan_policy, seed, backend
+        As in `stack_correlation`.
+    transforms : sequence of Transform or callable
+        With names that differ.
+    reference : int or (Y, X) array
+
+    Returns
+    -------
+    Battery
+        A mapping of labels to `StackCorrelation`, in the order of `transforms`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpu_stackcorr.transforms import flip_up_down, identity
+    >>> stack = np.random.default_rng(0).integers(0, 256, (4, 32, 32), np.uint8)
+    >>> list(transform_battery(stack, [identity, flip_up_down]))
+    ['identity', 'flip_up_down']
+    """
+    return as_battery(
+        _correlate(stack, [reference], transforms, mask=mask, ci=ci, nan_policy=nan_policy, seed=seed, backend=backend)
+    )
+
+
+def noise_sweep(
+    stack: Any,
+    magnitudes: Sequence[float],
+    *,
+    reference: Any = 0,
+    transform: Transform | Callable[[Any], Any] | None = None,
+    mask: Any = None,
+    ci: str | None = "fisher",
+    nan_policy: str = "raise",
+    seed: int | None = None,
+    backend: str | None = None,
+) -> Battery:
+    """Return the correlations with every slice under several magnitudes of added normal noise, in one read.
+
+    All magnitudes share one noise field, and so do all slices. For noise on the reference slice itself the expected
+    correlation is ``1 / sqrt(1 + m ** 2)``.
+
+    Parameters
+    ----------
+    stack, mask, ci, nan_policy, seed, backend
+        As in `stack_correlation`.
+    magnitudes : sequence of float
+        Standard deviations of the noise, in standard deviations of the slice; 0 or more.
+    reference : int or (Y, X) array
+    transform : Transform or callable, optional
+        What is done to each slice before it is standardised and noise is added.
+
+    Returns
+    -------
+    Battery
+    """
+    transforms = [Compose(as_transform(transform), AddNoise(float(m))) for m in magnitudes]
+    return transform_battery(
+        stack, transforms, reference=reference, mask=mask, ci=ci, nan_policy=nan_policy, seed=seed, backend=backend
+    )
+
+
+def as_battery(results: Sequence[StackCorrelation]) -> Battery:
+    """Return results by label, or raise where two have the same."""
+    labels = [result.label for result in results]
+    twice = {label for label in labels if labels.count(label) > 1}
+    if twice or not labels:
+        raise ParameterError(f"transforms = {labels}: allowed is one or more, with names that differ")
+    return Battery(tuple(results))
+
+
+def _correlate(
+    source: Any,
+    references: Sequence[Any],
+    transforms: Sequence[Transform | Callable[[Any], Any] | None],
+    *,
+    mask: Any,
+    ci: str | None,
+    nan_policy: str,
+    seed: int | None,
+    backend: str | None,
+) -> list[StackCorrelation]:
+    """Return the results of every reference under every transform."""
+    stack = Stack(source)
+    chosen = [find_reference(stack, reference, mask) for reference in references]
+    plan = battery.prepare(chosen, transforms, seed=seed, ci=ci, nan_policy=nan_policy, backend=get_backend(backend))
+    if nan_policy == "raise" and stack.in_memory:
+        for _ in _without_nan(slabs(stack)):  # before the work where that is cheap
+            pass
+    parts = slabs(stack)
+    return battery.finish(plan, battery.run(plan, _without_nan(parts) if nan_policy == "raise" else parts))
+
+
+def slabs(stack: Stack, slab_bytes: int = SLAB_BYTES) -> Iterator[tuple[int, Array]]:
+    """Yield the stack in slabs, each with the index of its first slice: at least two a thread."""
+    each = int(np.prod(stack.shape[1:])) * stack.dtype.itemsize
+    length = max(1, min(slab_bytes // each, -(-len(stack) // (2 * battery.available_threads()))))
+    for start in range(0, len(stack), length):
+        yield start, stack.slab(start, min(start + length, len(stack)))
+
+
+def _without_nan(parts: Iterator[tuple[int, Array]]) -> Iterator[tuple[int, Array]]:
+    """Pass slabs on; raise at the first with NaN."""
+    for start, slab in parts:
+        if count := _nan_count(slab):
+            first = start + int(np.isnan(slab).any(axis=(1, 2)).argmax())
+            raise ParameterError(
+                f"stack has {count} NaN pixels from slice {first} on: "
+                "nan_policy='omit' leaves them out, 'propagate' flags their slices"
+            )
+        yield start, slab
+
+
+def _nan_count(image: Array) -> int:
+    """Return the number of NaN pixels."""
+    return int(np.isnan(image).sum()) if image.dtype.kind == "f" else 0
+
+
+def find_reference(stack: Stack, reference: Any, mask: Any = None) -> battery.Reference:
+    """Return a reference from an index or an image."""
+    shape = stack.shape[1:]
+    if isinstance(reference, (int, np.integer)) and not isinstance(reference, bool):
+        if not -len(stack) <= reference < len(stack):
+            raise ParameterError(f"reference = {reference}: the stack has the slices 0 to {len(stack) - 1}")
+        index = int(reference) % len(stack)
+        return battery.Reference(stack.slab(index, index + 1)[0], _checked_mask(mask, shape), index)
+    _, image, _ = take("reference", reference)
+    if image.shape != shape:
+        raise ParameterError(f"reference has shape {image.shape}: allowed is that of a slice, {shape}, or an index")
+    return battery.Reference(image, _checked_mask(mask, shape), None)
+
+
+def _checked_mask(mask: Any, shape: tuple[int, ...]) -> Array | None:
+    """Return a mask as bool, or raise where it has another shape or leaves nothing."""
+    if mask is None:
+        return None
+    mask = np.asarray(mask)
+    if mask.shape != shape or mask.dtype != bool or not mask.any():
+        raise ParameterError(
+            f"mask has shape {mask.shape}, dtype {mask.dtype} and {np.count_nonzero(mask)} pixels: "
+            f"allowed are bool masks of shape {shape} with at least one"
+        )
+    return np.asarray(mask)

@@ -1,0 +1,29 @@
+"""The errors and warnings of the package. Imports nothing."""
+
+
+class StackCorrError(Exception):
+    """Base class of every error that gpu_stackcorr raises on purpose."""
+
+
+class ParameterError(StackCorrError, ValueError):
+    """A parameter has a value that is not allowed; the message names both and says what is."""
+
+
+class InputTypeError(StackCorrError, TypeError):
+    """An array is of a kind or dtype that the operation cannot take."""
+
+
+class BackendError(StackCorrError, RuntimeError):
+    """A backend was asked for by name and cannot run here; the message says what to install."""
+
+
+class VolumeError(StackCorrError, OSError):
+    """A file or folder cannot be read, or written, as a volume."""
+
+
+class StackCorrWarning(UserWarning):
+    """Base class of the package's warnings: the result stands, and something about it should be known."""
+
+
+class ConstantSliceWarning(StackCorrWarning):
+    """Slices without variance: their correlation is not defined and is given as NaN."""

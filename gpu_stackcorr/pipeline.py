@@ -1,0 +1,171 @@
+"""Volumes larger than memory: the battery slab by slab, within a memory budget, with what it will cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import battery
+from .arrays import Stack, get_backend
+from .correlation import as_battery, find_reference, slabs
+from .errors import ParameterError
+from .records import Battery
+from .transforms import Transform
+
+DEFAULT_MEMORY = 512 * 2**20
+"""Bytes that a run may use beside the interpreter and its libraries."""
+
+WORK_BYTES = 16 * 2**20
+"""Bytes of temporaries of a thread, whatever the size of a slice."""
+
+WORK_PER_PIXEL = 64
+"""Bytes of temporaries a pixel of one slice and thread: fields, noise and the deformed slice of an elastic member."""
+
+REFERENCE_BYTES_PER_PIXEL = 16
+"""Bytes a pixel of a slice that a member keeps all along: a moved reference, its noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run is expected to cost.
+
+    Attributes
+    ----------
+    seconds : float
+        Wall time, from a few slices timed here.
+    memory : int
+        Bytes beside the interpreter and its libraries.
+    """
+
+    seconds: float
+    memory: int
+
+
+def correlate_volume(
+    volume: Any,
+    transforms: Sequence[Transform | Callable[[Any], Any]],
+    *,
+    reference: Any = 0,
+    mask: Any = None,
+    ci: str | None = "fisher",
+    seed: int | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+    memory: int = DEFAULT_MEMORY,
+    progress: Callable[[int, int], None] | None = None,
+) -> Battery:
+    """Return the correlations of a reference with every slice under several transforms, in one pass over a volume.
+
+    The volume is read in slabs and never held whole; a slice with NaN is flagged and its r is NaN.
+
+    Parameters
+    ----------
+    volume : Volume or array_like of shape (n, Y, X)
+        What ``stack_correlation`` takes.
+    transforms, reference, mask, ci, seed, backend
+        As in ``transform_battery``.
+    threads : int, optional
+        Slabs that are computed at once; by default as many as there are processors.
+    memory : int
+        Bytes that the run may use beside the interpreter and its libraries.
+    progress : callable, optional
+        Called as ``progress(slices done, slices in all)``.
+
+    Returns
+    -------
+    Battery
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is not allowed, or a single slice a thread does not fit `memory`.
+    """
+    stack, plan = _prepared(volume, transforms, reference, mask, ci, seed, backend)
+    threads = _checked_threads(threads)
+    done = 0
+
+    def report(slices: int) -> None:
+        nonlocal done
+        done += slices
+        if progress is not None:
+            progress(done, len(stack))
+
+    parts = slabs(stack, _slab_bytes(stack, plan, threads, memory))
+    measured = battery.run(plan, parts, threads=threads, progress=report)
+    return as_battery(battery.finish(plan, measured, spacing=slice_spacing(volume)))
+
+
+def estimate(
+    volume: Any,
+    transforms: Sequence[Transform | Callable[[Any], Any]],
+    *,
+    reference: Any = 0,
+    backend: str | None = None,
+    threads: int | None = None,
+    memory: int = DEFAULT_MEMORY,
+) -> Cost:
+    """Return what `correlate_volume` would cost, by timing one slice of each thread.
+
+    Parameters
+    ----------
+    volume, transforms, reference, backend, threads, memory
+        As in `correlate_volume`.
+    """
+    stack, plan = _prepared(volume, transforms, reference, None, None, 0, backend)
+    threads = _checked_threads(threads)
+    slab_bytes = _slab_bytes(stack, plan, threads, memory)
+    start = time.perf_counter()
+    slab = stack.slab(0, 1)
+    read = time.perf_counter() - start
+    battery.measure(plan, slab, 0)  # what is loaded and set up once
+    start = time.perf_counter()
+    battery.measure(plan, slab, 0)
+    computed = time.perf_counter() - start
+    length = min(len(stack), max(1, slab_bytes // slab.nbytes))
+    held = length * slab.nbytes * (threads + 1)
+    return Cost(len(stack) * max(read, computed / threads), held + _fixed_bytes(stack, plan, threads))
+
+
+def slice_spacing(volume: Any) -> float | None:
+    """Return the distance between the slices of a volume in nm, where it knows."""
+    voxel_size = getattr(volume, "voxel_size", None)
+    return None if voxel_size is None else voxel_size[0]
+
+
+def _prepared(
+    volume: Any, transforms: Any, reference: Any, mask: Any, ci: str | None, seed: int | None, backend: str | None
+) -> tuple[Stack, battery.BatteryPlan]:
+    """Return the stack of a volume and the plan of its battery."""
+    stack = Stack(volume)
+    chosen = find_reference(stack, reference, mask)
+    plan = battery.prepare([chosen], transforms, seed=seed, ci=ci, nan_policy="propagate", backend=get_backend(backend))
+    return stack, plan
+
+
+def _checked_threads(threads: int | None) -> int:
+    if threads is None:
+        return battery.available_threads()
+    if threads < 1:
+        raise ParameterError(f"threads = {threads}: allowed are integers of 1 or more")
+    return threads
+
+
+def _fixed_bytes(stack: Stack, plan: battery.BatteryPlan, threads: int) -> int:
+    """Return the bytes that a run needs beside its slabs."""
+    pixels = stack.shape[1] * stack.shape[2]
+    work = min(WORK_BYTES, 8 * WORK_PER_PIXEL * pixels) + WORK_PER_PIXEL * pixels
+    return threads * work + REFERENCE_BYTES_PER_PIXEL * pixels * len(plan.members)
+
+
+def _slab_bytes(stack: Stack, plan: battery.BatteryPlan, threads: int, memory: int) -> int:
+    """Return the bytes of a slab so that those in flight fit what `memory` leaves."""
+    each = stack.shape[1] * stack.shape[2] * stack.dtype.itemsize
+    fixed = _fixed_bytes(stack, plan, threads)
+    smallest = fixed + (threads + 2) * each
+    if memory < smallest:
+        raise ParameterError(
+            f"memory = {memory}: allowed are {smallest} bytes or more for slices of {each} bytes on {threads} threads"
+        )
+    return (memory - fixed) // (threads + 2)
