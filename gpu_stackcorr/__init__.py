@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .decorrelation import decorrelation_depth
     from .deformation import displacement_field, elastic_transform, warp
     from .ndimage import gaussian_filter, map_coordinates, spline_filter
-    from .phantom import phantom
+    from .phantoms import phantom
     from .volumes import open_volume
 
 _HOMES = {
@@ -32,7 +32,7 @@ _HOMES = {
     "map_coordinates": "ndimage",
     "noise_sweep": "correlation",
     "open_volume": "volumes",
-    "phantom": "phantom",
+    "phantom": "phantoms",
     "spline_filter": "ndimage",
     "stack_correlation": "correlation",
     "transform_battery": "correlation",

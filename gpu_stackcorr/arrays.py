@@ -140,13 +140,30 @@ def take(name: str, array: Any, backend: str | None = None) -> tuple[Backend, ND
         An explicit choice.
     """
     if hasattr(array, "__cuda_array_interface__"):
-        return get_backend(backend or "cuda"), array, lambda result: result
+        return _device_backend(name, backend), array, lambda result: result
     if type(array).__module__.partition(".")[0] == "dask":
         raise InputTypeError(f"{name} is a Dask array: pass blocks of it, or array.compute()")
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(array, torch.Tensor):
         return get_backend(backend), _checked(name, array.detach().numpy()), torch.from_numpy
-    return get_backend(backend), _checked(name, np.asarray(array)), lambda result: result
+    return get_backend(backend), _checked(name, _from_host(name, array)), lambda result: result
+
+
+def _device_backend(name: str, backend: str | None = None) -> Backend:
+    """Return the backend for an array on a CUDA device; nothing is copied to the host behind the caller's back."""
+    if backend not in (None, "cuda"):
+        raise InputTypeError(f"{name} is on a CUDA device and backend = {backend!r}: allowed is 'cuda', or a host copy")
+    return get_backend("cuda")
+
+
+def _from_host(name: str, array: Any) -> NDArray[Any]:
+    """Return what NumPy makes of an array_like, or raise where it makes nothing of it."""
+    if isinstance(array, (list, tuple)) and any(hasattr(item, "__cuda_array_interface__") for item in array):
+        raise InputTypeError(f"{name} is a list of CUDA arrays: allowed is one array on the device, or host arrays")
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise ParameterError(f"{name} is no array: {error}") from error
 
 
 def _checked(name: str, array: NDArray[Any]) -> NDArray[Any]:
@@ -166,13 +183,15 @@ class Stack:
     ----------
     shape : (n, Y, X)
     dtype : numpy.dtype
+    spacing : float or None
+        Distance between slices in nm, where the source has a `voxel_size` that says.
     """
 
     def __init__(self, source: Any) -> None:
         if hasattr(source, "__cuda_array_interface__"):
-            get_backend("cuda")
+            _device_backend("stack")
         if not all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
-            source = np.asarray(source)
+            source = _from_host("stack", source)
         shape = tuple(int(n) for n in source.shape)
         if len(shape) == 4 and shape[1] != 1:
             raise ParameterError(f"stack has shape {shape}: {shape[1]} channels; choose one with stack[:, channel]")
@@ -181,6 +200,7 @@ class Stack:
         if 0 in shape:
             raise ParameterError(f"stack has shape {shape}: it is empty")
         self.source = source
+        self.spacing: float | None = (getattr(source, "voxel_size", None) or [None])[0]
         self.shape = (shape[0], shape[-2], shape[-1])
         self.dtype = self._first_dtype()
         check_dtype("stack", self.dtype)

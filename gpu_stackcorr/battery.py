@@ -7,8 +7,8 @@ reading ahead, and `finish` puts the parts together. Slabs can be measured anywh
 
 from __future__ import annotations
 
+import contextvars
 import os
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import records
-from .arrays import check_dtype
+from .arrays import check_dtype, use_backend
 from .backends.base import Array, Backend
 from .deformation import TRUNCATE, check_alpha_sigma, displacement_streams
-from .errors import ConstantSliceWarning, ParameterError
+from .errors import ConstantSliceWarning, ParameterError, warn
 from .intervals import check_method, uncertainty
 from .moments import Moments, divide_by_roots
 from .random_fields import seed_or_fresh
@@ -128,8 +128,7 @@ class BatteryPlan:
     backend: Backend
     groups: list[Group]
     members: list[Member]
-    seed: int
-    random: bool
+    seed: int | None
     ci: str | None
     nan_policy: str
 
@@ -148,23 +147,36 @@ def prepare(
         raise ParameterError(f"nan_policy = {nan_policy!r}: allowed are {', '.join(map(repr, NAN_POLICIES))}")
     references = [_checked_reference(reference, nan_policy, backend) for reference in references]
     plans = [plan(as_transform(transform)) for transform in transforms]
-    random = any(p.noise is not None and p.noise.factor != 0 for p in plans)
-    random |= any(isinstance(step, Elastic) for p in plans for step in p.steps)
-    seed = seed_or_fresh(seed) if random or seed is not None else 0
+    labels = [records.curve_label(p.name, p.magnitude) for p in plans]
+    if not labels or len(set(labels)) < len(labels):
+        raise ParameterError(f"transforms = {labels}: allowed is one or more, with names that differ")
+    if seed is not None or any(None in p.seeds() for p in plans):
+        seed = seed_or_fresh(seed)
     noises = _noise_fields(plans, references[0].image.shape, seed, backend)
-    groups: dict[tuple[Transform, ...], Group] = {}
+    groups: dict[Any, Group] = {}
     members = []
     for reference in references:
         for what, noise in zip(plans, noises, strict=True):
             shape = reference.image.shape
             if what.permutation.turns % 2 and shape[0] != shape[1]:
                 raise ParameterError(f"transform = {what.name!r}: slices of shape {shape} are not square")
-            group = groups.setdefault(what.steps, Group(what.steps))
+            group = groups.setdefault(tuple(map(_key, what.steps)), Group(what.steps))
             members.append(group.add(reference, what, noise))
-    return BatteryPlan(backend, list(groups.values()), members, seed, random, check_method(ci), nan_policy)
+    return BatteryPlan(backend, list(groups.values()), members, seed, check_method(ci), nan_policy)
 
 
-def _noise_fields(plans: Sequence[Plan], shape: tuple[int, ...], seed: int, backend: Backend) -> list[Floats | None]:
+def _key(step: Transform) -> Any:
+    """Return what tells steps apart: the step itself, its identity where it cannot be hashed."""
+    try:
+        hash(step)
+    except TypeError:
+        return id(step)
+    return step
+
+
+def _noise_fields(
+    plans: Sequence[Plan], shape: tuple[int, ...], seed: int | None, backend: Backend
+) -> list[Floats | None]:
     """Return the noise field of each plan, None where it adds none; plans of one seed share one array."""
     fields: dict[Any, Floats] = {}
     noises: list[Floats | None] = []
@@ -172,7 +184,7 @@ def _noise_fields(plans: Sequence[Plan], shape: tuple[int, ...], seed: int, back
         if noise is None or noise.factor == 0:
             noises.append(None)
             continue
-        key = noise.seed if np.ndim(noise.magnitude) == 0 else id(noise.magnitude)
+        key = ("seed", noise.seed) if noise.is_random else ("array", id(noise.magnitude))
         if key not in fields:
             fields[key] = noise.field(shape, seed, backend.name)
         noises.append(fields[key])
@@ -183,8 +195,10 @@ def _checked_reference(reference: Reference, nan_policy: str, backend: Backend) 
     """Return a reference whose NaN are masked; raise where it is constant or its NaN are not allowed."""
     image, mask = reference.image, reference.mask
     check_dtype("reference", image.dtype)
-    nan = np.isnan(image) if image.dtype.kind == "f" else None
-    if nan is not None and nan.any():
+    nan = np.isnan(image) if image.dtype.kind == "f" else np.zeros(image.shape, bool)
+    if mask is not None:
+        nan &= mask
+    if nan.any():
         if nan_policy != "omit":
             raise ParameterError(f"reference has {nan.sum()} NaN pixels: nan_policy='omit' leaves them out")
         mask = ~nan if mask is None else mask & ~nan
@@ -198,10 +212,11 @@ def _checked_reference(reference: Reference, nan_policy: str, backend: Backend) 
 def measure(battery: BatteryPlan, slab: Array, start: int) -> list[Measured]:
     """Return what each member of a battery has to do with the slices of a slab, the first of which is `start`."""
     results: dict[int, Measured] = {}
-    for group in battery.groups:
-        slices, slice_mask, moments = _group_moments(battery, group, slab, start)
-        for member in group.members:
-            results[id(member)] = _member(battery, group, member, moments, slices, slice_mask)
+    with use_backend(battery.backend.name):
+        for group in battery.groups:
+            slices, slice_mask, moments = _group_moments(battery, group, slab, start)
+            for member in group.members:
+                results[id(member)] = _member(battery, group, member, moments, slices, slice_mask)
     return [results[id(member)] for member in battery.members]
 
 
@@ -230,7 +245,7 @@ def _elastic_moments(battery: BatteryPlan, group: Group, elastic: Elastic, slab:
     return battery.backend.warp_moments(
         group.images,
         slab,
-        seed=battery.seed if elastic.seed is None else elastic.seed,
+        seed=seed_or_fresh(battery.seed) if elastic.seed is None else elastic.seed,
         stream=displacement_streams(2, start + np.arange(len(slab))),
         alpha=np.array(alpha),
         sigma=sigma,
@@ -268,7 +283,7 @@ def _member(
         factor = member.plan.noise.factor if member.plan.noise is not None else 0.0
         r = _noisy_correlation(pair, moments[member.column + 1], own, factor)
         r[constant] = np.nan
-    flags = np.where(constant, "constant", np.where(np.isnan(r), "nan", ""))
+    flags = np.where(constant & (pair.count > 0), "constant", np.where(np.isnan(r), "nan", ""))
     return Measured(r, pair.count, *_interval_parts(pair, battery.ci), flags)
 
 
@@ -317,8 +332,10 @@ def run(
     """Measure all slabs, in order; the next ones are read while the last ones are computed.
 
     At most ``threads + 1`` slabs are held at a time. `progress` is told the number of slices after every slab.
+    A caller's own functions may not stand being called at once or out of order: they are run by one thread.
     """
-    threads = threads or available_threads()
+    own = all(isinstance(step, (Permutation, Elastic)) for group in battery.groups for step in group.steps)
+    threads = (threads or available_threads()) if own else 1
     parts: list[list[Measured]] = []
     waiting: deque[Future[list[Measured]]] = deque()
 
@@ -330,7 +347,8 @@ def run(
     with ThreadPoolExecutor(threads, "stackcorr") as pool:
         try:
             for start, slab in slabs:
-                waiting.append(pool.submit(measure, battery, slab, start))
+                context = contextvars.copy_context()  # a caller's function may look into it
+                waiting.append(pool.submit(context.run, measure, battery, slab, start))
                 if len(waiting) > threads:
                     collect()
             while waiting:
@@ -359,9 +377,9 @@ def finish(
                 flags=tuple(flags.tolist()),
                 reference=member.reference.index,
                 transform=member.plan.name,
-                noise=0.0 if member.plan.noise is None else member.plan.noise.scale,
+                noise=member.plan.magnitude,
                 method=battery.ci or "none",
-                seed=battery.seed if battery.random else None,
+                seed=member.plan.seed(battery.seed),
                 backend=battery.backend.name,
                 spacing=spacing,
             )
@@ -375,4 +393,4 @@ def _warn_of_constant_slices(results: Sequence[records.StackCorrelation]) -> Non
     constant = sorted({n for result in results for n, flag in enumerate(result.flags) if flag == "constant"})
     if constant:
         names = ", ".join(map(str, constant[:10])) + (f" and {len(constant) - 10} more" if len(constant) > 10 else "")
-        warnings.warn(f"slices without variance have r = NaN: {names}", ConstantSliceWarning, stacklevel=4)
+        warn(f"slices without variance have r = NaN: {names}", ConstantSliceWarning)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,12 +10,15 @@ import numpy as np
 from . import battery
 from .arrays import Stack, get_backend, take
 from .backends.base import Array
-from .errors import ConstantSliceWarning, ParameterError
+from .errors import ConstantSliceWarning, ParameterError, warn
 from .records import Battery, Correlation, StackCorrelation
 from .transforms import AddNoise, Compose, Transform, as_transform
 
 SLAB_BYTES = 32 * 2**20
-"""Bytes of a stack that are taken at once: enough to keep a core busy, and little beside the stack."""
+"""Bytes of a stack that are taken at once: little beside the stack."""
+
+SLAB_SLICES = 8
+"""Slices that are taken at once: enough for the work on a reference to weigh little, few enough to see progress."""
 
 
 def image_correlation(
@@ -68,11 +70,12 @@ def image_correlation(
         raise ParameterError(f"image_1 and image_2 have shapes {first.shape} and {second.shape}: allowed is one (Y, X)")
     reference = battery.Reference(first, _checked_mask(mask, first.shape), None)
     plan = battery.prepare([reference], [None], seed=None, ci=ci, nan_policy=nan_policy, backend=engine)
-    if nan_policy == "raise" and (count := _nan_count(second)):
+    compared = second if reference.mask is None else second[reference.mask]
+    if nan_policy == "raise" and (count := _nan_count(compared)):
         raise ParameterError(f"image_2 has {count} NaN pixels: nan_policy='omit' leaves them out")
     measured = battery.measure(plan, second[np.newaxis], 0)[0]
     if measured.flags[0] == "constant":
-        warnings.warn("image_2 has no variance: r = NaN", ConstantSliceWarning, stacklevel=2)
+        warn("image_2 has no variance: r = NaN", ConstantSliceWarning)
     return Correlation(
         statistic=float(measured.statistic[0]),
         n=int(measured.n[0]),
@@ -138,8 +141,8 @@ def stack_correlation(
     >>> result.statistic.shape, float(result.statistic[0])
     ((4,), 1.0)
     """
-    adds_noise = np.ndim(noise) != 0 or noise != 0
-    combined = Compose(as_transform(transform), AddNoise(noise)) if adds_noise else transform
+    added = AddNoise(noise)
+    combined = transform if added.factor == 0 else Compose(as_transform(transform), added)
     several = isinstance(reference, (list, tuple)) or np.ndim(reference) in (1, 3)
     results = _correlate(
         stack,
@@ -191,9 +194,10 @@ def transform_battery(
     >>> list(transform_battery(stack, [identity, flip_up_down]))
     ['identity', 'flip_up_down']
     """
-    return as_battery(
-        _correlate(stack, [reference], transforms, mask=mask, ci=ci, nan_policy=nan_policy, seed=seed, backend=backend)
+    results = _correlate(
+        stack, [reference], transforms, mask=mask, ci=ci, nan_policy=nan_policy, seed=seed, backend=backend
     )
+    return Battery(tuple(results))
 
 
 def noise_sweep(
@@ -233,15 +237,6 @@ def noise_sweep(
     )
 
 
-def as_battery(results: Sequence[StackCorrelation]) -> Battery:
-    """Return results by label, or raise where two have the same."""
-    labels = [result.label for result in results]
-    twice = {label for label in labels if labels.count(label) > 1}
-    if twice or not labels:
-        raise ParameterError(f"transforms = {labels}: allowed is one or more, with names that differ")
-    return Battery(tuple(results))
-
-
 def _correlate(
     source: Any,
     references: Sequence[Any],
@@ -255,19 +250,22 @@ def _correlate(
 ) -> list[StackCorrelation]:
     """Return the results of every reference under every transform."""
     stack = Stack(source)
+    if not references:
+        raise ParameterError("reference is an empty list: allowed are an index, an image, or several of either")
     chosen = [find_reference(stack, reference, mask) for reference in references]
     plan = battery.prepare(chosen, transforms, seed=seed, ci=ci, nan_policy=nan_policy, backend=get_backend(backend))
     if nan_policy == "raise" and stack.in_memory:
         for _ in _without_nan(slabs(stack)):  # before the work where that is cheap
             pass
     parts = slabs(stack)
-    return battery.finish(plan, battery.run(plan, _without_nan(parts) if nan_policy == "raise" else parts))
+    measured = battery.run(plan, _without_nan(parts) if nan_policy == "raise" else parts)
+    return battery.finish(plan, measured, spacing=stack.spacing)
 
 
 def slabs(stack: Stack, slab_bytes: int = SLAB_BYTES) -> Iterator[tuple[int, Array]]:
-    """Yield the stack in slabs, each with the index of its first slice: at least two a thread."""
+    """Yield the stack in slabs, each with the index of its first slice."""
     each = int(np.prod(stack.shape[1:])) * stack.dtype.itemsize
-    length = max(1, min(slab_bytes // each, -(-len(stack) // (2 * battery.available_threads()))))
+    length = max(1, min(slab_bytes // each, SLAB_SLICES))
     for start in range(0, len(stack), length):
         yield start, stack.slab(start, min(start + length, len(stack)))
 

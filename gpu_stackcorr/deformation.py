@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .arrays import get_backend, take
-from .backends.base import INTERPOLATION_MODES, Backend
+from .backends.base import INTERPOLATION_MODES, Backend, field_dtype
 from .errors import ParameterError
-from .random_fields import Box, Purpose, seed_or_fresh, stream, whole_box
+from .random_fields import Box, Purpose, indices, seed_or_fresh, stream, whole_box
 
 TRUNCATE = 4.0
 """Standard deviations at which the Gaussian is cut off, as SciPy's default."""
@@ -73,6 +73,8 @@ def displacement_field(
     >>> displacement_field((64, 64), 250.0, 10.0, seed=1).shape
     (2, 64, 64)
     """
+    if not 1 <= len(shape) <= 3 or not all(n == int(n) and n >= 0 for n in shape):
+        raise ParameterError(f"shape = {tuple(shape)}: allowed are 1 to 3 integers of 0 or more")
     shape = tuple(int(n) for n in shape)
     axes = _moving_axes(axes, len(shape), trailing=True)
     alpha, sigma = check_alpha_sigma(alpha, sigma, len(axes))
@@ -81,7 +83,7 @@ def displacement_field(
         raise ParameterError(f"dtype = {np.dtype(dtype)}: allowed are float32 and float64")
     box = whole_box(shape) if box is None else _check_box(box, shape)
     fixed = len(shape) - len(axes)
-    numbers = index + np.arange(int(np.prod(shape[:fixed]))).reshape(shape[:fixed])
+    numbers = indices(index, int(np.prod(shape[:fixed]))).reshape(shape[:fixed])
     numbers = numbers[tuple(slice(*ends) for ends in box[:fixed])]
     streams = displacement_streams(len(axes), numbers)
     return get_backend(backend).displacement(
@@ -151,7 +153,7 @@ def warp(
     """
     engine, image, give_back = take("image", image, backend)
     _, displacement, _ = take("displacement", displacement, engine.name)
-    if displacement.dtype not in (np.float32, np.float64):
+    if displacement.dtype.kind != "f":
         raise ParameterError(f"displacement has dtype {displacement.dtype}: allowed are float32 and float64")
     if not 1 <= image.ndim <= 4:
         raise ParameterError(f"image has {image.ndim} dimensions: allowed are 1 to 4")
@@ -245,7 +247,7 @@ def elastic_transform(
     alpha, sigma = check_alpha_sigma(alpha, sigma, len(axes))
     check_interpolation(order, mode)
     if random_state is None:
-        dtype = np.float64 if taken.dtype == np.float64 else np.float32
+        dtype = field_dtype(taken.dtype)
         field = displacement_field(
             taken.shape, alpha, sigma, seed=seed, index=index, axes=axes, dtype=dtype, backend=engine.name
         )
@@ -285,7 +287,10 @@ def check_alpha_sigma(alpha: Any, sigma: Any, count: int) -> tuple[tuple[float, 
 
 
 def _per_axis(name: str, value: Any, count: int) -> tuple[float, ...]:
-    values = tuple(float(v) for v in value) if np.ndim(value) else (float(value),) * count
+    try:
+        values = tuple(float(v) for v in value) if np.ndim(value) else (float(value),) * count
+    except (TypeError, ValueError):
+        values = ()
     if len(values) != count or not all(isfinite(v) and v >= 0 for v in values):
         raise ParameterError(f"{name} = {value!r}: allowed is a number of 0 or more, or {count} of them")
     return values
@@ -310,8 +315,8 @@ def _check_box(box: Box, shape: Sequence[int]) -> Box:
 
 def _moving_axes(axes: Sequence[int] | None, ndim: int, *, trailing: bool = False) -> tuple[int, ...]:
     """Return the moving axes as increasing non-negative ints; all of 1 to 3 by default."""
-    given = range(ndim) if axes is None else axes
-    moving = tuple(a + ndim if a < 0 else a for a in given)
+    given = range(ndim) if axes is None else np.atleast_1d(axes) if isinstance(axes, Sequence) else ()
+    moving = tuple(int(a) + ndim if a < 0 else int(a) for a in given)
     increasing = list(moving) == sorted(set(moving)) and all(0 <= a < ndim for a in moving)
     last = moving == tuple(range(ndim - len(moving), ndim))
     if not 1 <= len(moving) <= 3 or not increasing or (trailing and not last):

@@ -1,4 +1,7 @@
-"""The errors and warnings of the package. Imports nothing."""
+"""The errors and warnings of the package. Imports nothing of it."""
+
+import sys
+import warnings
 
 
 class StackCorrError(Exception):
@@ -27,3 +30,12 @@ class StackCorrWarning(UserWarning):
 
 class ConstantSliceWarning(StackCorrWarning):
     """Slices without variance: their correlation is not defined and is given as NaN."""
+
+
+def warn(message: str, category: type[StackCorrWarning]) -> None:
+    """Warn, naming the line outside the package that led here."""
+    package = __name__.partition(".")[0]
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

@@ -25,6 +25,9 @@ INT64_PIXELS = 2**31
 CONSTANT_ULPS = 8
 """A float image whose standard deviation is below this many units in the last place of its mean is constant."""
 
+UNDERFLOW = 2.0**-960
+"""Sums of squares below this have lost digits to underflow: such an image counts as constant."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IntegerSums:
@@ -49,7 +52,7 @@ class IntegerSums:
     def total(self) -> IntegerSums:
         """Return the sums over the last axis."""
         dtype = _sum_dtype(int(np.max(self.count.sum(axis=-1), initial=0)))
-        return IntegerSums(*(a.astype(dtype).sum(axis=-1) for a in self.arrays()))
+        return IntegerSums(*(np.asarray(a.astype(dtype).sum(axis=-1), dtype) for a in self.arrays()))
 
     def correlation(self) -> NDArray[np.float64]:
         """Return r of each pair, correctly rounded; NaN where an image is constant."""
@@ -123,10 +126,10 @@ class Moments:
             raw_y = sums.yy - 2 * shift_y * sums.y + n * shift_y * shift_y
             raw_xy = sums.xy - shift_y * sums.x - shift_x * sums.y + n * shift_x * shift_y
         n, safe, shift_x, shift_y, rest_x, rest_y, raw_x, raw_y, raw_xy = (
-            a.astype(np.float64) for a in (n, safe, shift_x, shift_y, rest_x, rest_y, raw_x, raw_y, raw_xy)
+            np.asarray(a, np.float64) for a in (n, safe, shift_x, shift_y, rest_x, rest_y, raw_x, raw_y, raw_xy)
         )
         return cls(
-            count=sums.count.astype(np.int64),
+            count=np.asarray(sums.count, np.int64),
             mean_x=shift_x + rest_x / safe,
             mean_y=shift_y + rest_y / safe,
             ss_x=raw_x - rest_x * (rest_x / safe),
@@ -159,21 +162,27 @@ class Moments:
     def _constant(self, ss: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.bool_]:
         ulps = 0 if self.sums is not None else CONSTANT_ULPS
         smallest = ulps * np.finfo(np.float64).eps * np.abs(mean)
-        constant: NDArray[np.bool_] = ss <= self.count * smallest * smallest
+        with np.errstate(over="ignore", invalid="ignore"):
+            constant: NDArray[np.bool_] = (ss <= self.count * smallest * smallest) | (ss < UNDERFLOW)
         return constant
 
     def correlation(self) -> NDArray[np.float64]:
         """Return r of each pair: exact to the last bit from sums; NaN where an image is constant."""
         if self.sums is not None:
             return self.sums.correlation()
+        known = ~(self.constant_x | self.constant_y) & np.isfinite(self.ss_x) & np.isfinite(self.ss_y)
         r = divide_by_roots(self.ss_xy, self.ss_x, self.ss_y)
-        r[self.constant_x | self.constant_y] = np.nan
-        return np.clip(r, -1.0, 1.0)
+        return np.where(known, np.clip(r, -1.0, 1.0), np.nan)
 
     def merge(self, other: Moments) -> Moments:
         """Return the moments of the same pairs over the pixels of both parts. Cells are not merged."""
         if self.sums is not None and other.sums is not None:
             return Moments.from_sums(self.sums + other.sums)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._merge_centred(other)
+
+    def _merge_centred(self, other: Moments) -> Moments:
+        """Return the merged moments by the formulas of Chan, Golub and LeVeque."""
         count = self.count + other.count
         share = other.count / np.maximum(count, 1)
         delta_x, delta_y = other.mean_x - self.mean_x, other.mean_y - self.mean_y
@@ -248,6 +257,6 @@ def divide_by_roots(
     mantissa_y, exponent_y = np.frexp(square_y)
     exponent = exponent_x + exponent_y
     odd = exponent % 2
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         root = np.sqrt(np.ldexp(mantissa_x * mantissa_y, odd))
         return np.asarray(np.ldexp(product, (odd - exponent) // 2) / root)

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .arrays import check_dtype, take
-from .backends.base import INTERPOLATION_MODES, Backend
-from .backends.numpy_.interpolation import SPLINE_PADDING
+from .backends.base import INTERPOLATION_MODES, SPLINE_PADDING, Backend
 from .errors import InputTypeError
 
 REAL = (int, float, np.integer, np.floating)

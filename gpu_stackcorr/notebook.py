@@ -150,9 +150,11 @@ def grid_lines(image: Any, grid_spacing: int, thickness: int) -> Any:
            [1, 1, 1, 1]], dtype=uint8)
     """
     for name, value in (("grid_spacing", grid_spacing), ("thickness", thickness)):
-        if value != int(value) or value < 1:
+        if not isinstance(value, (int, np.integer)) or value < 1:
             raise ParameterError(f"{name} = {value!r}: allowed are integers of 1 or more")
     marked = np.array(image)
-    on_line_y, on_line_x = (np.arange(n) % int(grid_spacing) < thickness for n in marked.shape)
+    if marked.ndim != 2:
+        raise ParameterError(f"image has {marked.ndim} dimensions: allowed are 2")
+    on_line_y, on_line_x = (np.arange(n) % grid_spacing < thickness for n in marked.shape)
     marked[on_line_y[:, np.newaxis] | on_line_x] = marked.max()
     return marked

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from . import battery
 from .arrays import Stack, get_backend
-from .correlation import as_battery, find_reference, slabs
+from .correlation import SLAB_BYTES, find_reference, slabs
 from .errors import ParameterError
 from .records import Battery
 from .transforms import Transform
@@ -20,8 +22,8 @@ DEFAULT_MEMORY = 512 * 2**20
 WORK_BYTES = 16 * 2**20
 """Bytes of temporaries of a thread, whatever the size of a slice."""
 
-WORK_PER_PIXEL = 64
-"""Bytes of temporaries a pixel of one slice and thread: fields, noise and the deformed slice of an elastic member."""
+STEPS_PER_PIXEL = 64
+"""Further bytes a pixel of one slice and thread where slices are transformed: noise, fields, the deformed slice."""
 
 REFERENCE_BYTES_PER_PIXEL = 16
 """Bytes a pixel of a slice that a member keeps all along: a moved reference, its noise."""
@@ -67,7 +69,7 @@ def correlate_volume(
     transforms, reference, mask, ci, seed, backend
         As in ``transform_battery``.
     threads : int, optional
-        Slabs that are computed at once; by default as many as there are processors.
+        Slabs that are computed at once; by default as many as there are processors, or fewer where `memory` is short.
     memory : int
         Bytes that the run may use beside the interpreter and its libraries.
     progress : callable, optional
@@ -83,7 +85,7 @@ def correlate_volume(
         If a parameter is not allowed, or a single slice a thread does not fit `memory`.
     """
     stack, plan = _prepared(volume, transforms, reference, mask, ci, seed, backend)
-    threads = _checked_threads(threads)
+    threads, slab_bytes = _threads_and_slab(stack, plan, threads, memory)
     done = 0
 
     def report(slices: int) -> None:
@@ -92,9 +94,8 @@ def correlate_volume(
         if progress is not None:
             progress(done, len(stack))
 
-    parts = slabs(stack, _slab_bytes(stack, plan, threads, memory))
-    measured = battery.run(plan, parts, threads=threads, progress=report)
-    return as_battery(battery.finish(plan, measured, spacing=slice_spacing(volume)))
+    measured = battery.run(plan, slabs(stack, slab_bytes), threads=threads, progress=report)
+    return Battery(tuple(battery.finish(plan, measured, spacing=stack.spacing)))
 
 
 def estimate(
@@ -114,8 +115,7 @@ def estimate(
         As in `correlate_volume`.
     """
     stack, plan = _prepared(volume, transforms, reference, None, None, 0, backend)
-    threads = _checked_threads(threads)
-    slab_bytes = _slab_bytes(stack, plan, threads, memory)
+    threads, slab_bytes = _threads_and_slab(stack, plan, threads, memory)
     start = time.perf_counter()
     slab = stack.slab(0, 1)
     read = time.perf_counter() - start
@@ -123,15 +123,8 @@ def estimate(
     start = time.perf_counter()
     battery.measure(plan, slab, 0)
     computed = time.perf_counter() - start
-    length = min(len(stack), max(1, slab_bytes // slab.nbytes))
-    held = length * slab.nbytes * (threads + 1)
+    held = min(len(stack) * slab.nbytes, slab_bytes * (threads + 2))
     return Cost(len(stack) * max(read, computed / threads), held + _fixed_bytes(stack, plan, threads))
-
-
-def slice_spacing(volume: Any) -> float | None:
-    """Return the distance between the slices of a volume in nm, where it knows."""
-    voxel_size = getattr(volume, "voxel_size", None)
-    return None if voxel_size is None else voxel_size[0]
 
 
 def _prepared(
@@ -144,28 +137,26 @@ def _prepared(
     return stack, plan
 
 
-def _checked_threads(threads: int | None) -> int:
-    if threads is None:
-        return battery.available_threads()
-    if threads < 1:
-        raise ParameterError(f"threads = {threads}: allowed are integers of 1 or more")
-    return threads
+def _threads_and_slab(stack: Stack, plan: battery.BatteryPlan, threads: int | None, memory: int) -> tuple[int, int]:
+    """Return how many threads run, and the bytes of a slab, so that all that is in flight fits `memory`."""
+    if threads is not None and (not isinstance(threads, (int, np.integer)) or threads < 1):
+        raise ParameterError(f"threads = {threads!r}: allowed are integers of 1 or more")
+    each = stack.shape[1] * stack.shape[2] * stack.dtype.itemsize
+    candidates = [threads] if threads is not None else range(battery.available_threads(), 0, -1)
+    for count in candidates:
+        left = memory - _fixed_bytes(stack, plan, count)
+        if left >= (count + 2) * each:
+            return count, min(SLAB_BYTES, left // (count + 2))
+    smallest = _fixed_bytes(stack, plan, candidates[-1]) + (candidates[-1] + 2) * each
+    raise ParameterError(
+        f"memory = {memory}: allowed are {smallest} bytes or more "
+        f"for slices of {each} bytes on {candidates[-1]} threads"
+    )
 
 
 def _fixed_bytes(stack: Stack, plan: battery.BatteryPlan, threads: int) -> int:
     """Return the bytes that a run needs beside its slabs."""
     pixels = stack.shape[1] * stack.shape[2]
-    work = min(WORK_BYTES, 8 * WORK_PER_PIXEL * pixels) + WORK_PER_PIXEL * pixels
+    elastic = any(group.steps for group in plan.groups)
+    work = WORK_BYTES + (STEPS_PER_PIXEL * pixels if elastic else 0)
     return threads * work + REFERENCE_BYTES_PER_PIXEL * pixels * len(plan.members)
-
-
-def _slab_bytes(stack: Stack, plan: battery.BatteryPlan, threads: int, memory: int) -> int:
-    """Return the bytes of a slab so that those in flight fit what `memory` leaves."""
-    each = stack.shape[1] * stack.shape[2] * stack.dtype.itemsize
-    fixed = _fixed_bytes(stack, plan, threads)
-    smallest = fixed + (threads + 2) * each
-    if memory < smallest:
-        raise ParameterError(
-            f"memory = {memory}: allowed are {smallest} bytes or more for slices of {each} bytes on {threads} threads"
-        )
-    return (memory - fixed) // (threads + 2)

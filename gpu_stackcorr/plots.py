@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +26,11 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BAND = "#9a9a9a"
 GUIDE = "#555555"
 
-MOST_MARKERS = 14
-"""Markers on a curve; where it has more slices, they stand on some of them only."""
+FEW_SLICES = 32
+"""Up to that many slices, a curve has a marker at each."""
+
+MARKERS_APART = 14
+"""Of a longer curve: as many markers, evenly apart."""
 
 
 def plot_correlations(
@@ -77,7 +81,9 @@ def plot_correlations(
         ax.fill_between(result.distance, low, high, color=BAND, alpha=0.45, linewidth=0.6, zorder=1.5)
     drawn = len(ax.lines)
     for number, result in enumerate(results, start=drawn):
-        ax.plot(result.distance, result.statistic, label=curve_name(result), **_line(result, number, drawn + len(results)))
+        ax.plot(
+            result.distance, result.statistic, label=curve_name(result), **_line(result, number, drawn + len(results))
+        )
     if expected is not None:
         distance = results[0].distance
         known = np.asarray(expected(distance), np.float64)
@@ -113,7 +119,7 @@ def band_name(results: Sequence[StackCorrelation], confidence_level: float) -> s
 
 def _line(result: StackCorrelation, number: int, count: int) -> dict[str, Any]:
     """Return how a result is drawn, the curve with that number among `count` curves."""
-    step = math.ceil(len(result) / MOST_MARKERS)
+    step = 1 if len(result) <= FEW_SLICES else math.ceil(len(result) / MARKERS_APART)
     return {
         "color": COLOURS[number % len(COLOURS)],
         "linestyle": LINE_STYLES[number % len(LINE_STYLES)],
@@ -147,7 +153,7 @@ def _label_axes(ax: Axes, results: Sequence[StackCorrelation]) -> None:
     if ax.child_axes:
         return
     if spacing and not own_image:
-        top = ax.secondary_xaxis("top", functions=(lambda d: d * spacing, lambda nm: nm / spacing))
+        top = ax.secondary_xaxis("top", functions=(partial(np.multiply, spacing), partial(np.multiply, 1 / spacing)))
         top.set_xlabel("Distance in nm")
     else:
         ax.spines[["top"]].set_visible(False)

@@ -23,6 +23,8 @@ Box = tuple[tuple[int, int], ...]
 
 LARGEST_SEED = 2**64 - 1
 
+LARGEST_INDEX = 2**48 - 1
+
 
 class Purpose(IntEnum):
     """What a stream is drawn for: its top byte."""
@@ -40,13 +42,22 @@ class Axis(IntEnum):
 
 
 def stream(purpose: Purpose, axis: Axis | int, index: ArrayLike) -> NDArray[np.uint64]:
-    """Return the stream ``purpose << 56 | axis << 48 | index`` of each index (a slice or sample, below 2^48)."""
-    index = np.asarray(index)
-    if index.size and (index.min() < 0 or index.max() >= 1 << 48):
-        raise ParameterError(f"index = {index.min()} to {index.max()}: allowed are 0 to 2^48 - 1")
-    index = index.astype(np.uint64)
-    number: NDArray[np.uint64] = np.bitwise_or(index, np.uint64(int(purpose) << 56 | int(axis) << 48))
+    """Return the stream ``purpose << 56 | axis << 48 | index`` of each index (a slice or sample, 0 to 2^48 - 1)."""
+    numbers = np.asarray(index)
+    if numbers.dtype.kind not in "iu" or (numbers.size and not 0 <= numbers.min() <= numbers.max() <= LARGEST_INDEX):
+        raise ParameterError(f"index = {index!r}: allowed are the integers 0 to 2^48 - 1")
+    number: NDArray[np.uint64] = np.bitwise_or(
+        numbers.astype(np.uint64), np.uint64(int(purpose) << 56 | int(axis) << 48)
+    )
     return number
+
+
+def indices(first: int, count: int) -> NDArray[np.uint64]:
+    """Return `count` indices of fields from `first` on, or raise ParameterError where one is not 0 to 2^48 - 1."""
+    whole = isinstance(first, (int, np.integer)) and not isinstance(first, bool)
+    if not whole or not 0 <= first <= LARGEST_INDEX + 1 - count:
+        raise ParameterError(f"index = {first!r}: allowed are the integers 0 to 2^48 - {max(count, 1)}")
+    return np.uint64(first) + np.arange(count, dtype=np.uint64)
 
 
 def check_seed(seed: int) -> int:

@@ -35,22 +35,23 @@ class ConfidenceInterval(NamedTuple):
 def correlation_interval(r: Any, standard_error: Any, df: Any, confidence_level: float) -> ConfidenceInterval:
     """Return ``tanh(atanh r -+ q standard_error)``, with q the quantile of Student's t (normal where df is infinite).
 
-    Where the standard error is infinite the interval is (-1, 1); else r of -1 or 1 has the interval [r, r].
+    Where the standard error is infinite the interval is (-1, 1); else r of -1 or 1 has the interval [r, r], as atanh
+    makes of it.
     """
     if not 0 < confidence_level < 1:
         raise ParameterError(f"confidence_level = {confidence_level!r}: allowed are numbers between 0 and 1")
     r, standard_error, df = (np.asarray(a, np.float64) for a in (r, standard_error, df))
-    quantile: Any = NormalDist().inv_cdf((1 + confidence_level) / 2)
+    beyond = (1 - confidence_level) / 2  # the small tail: its digits survive a level next to 1
+    quantile: Any = -NormalDist().inv_cdf(beyond)
     if np.isfinite(df).any():
         from scipy.special import stdtrit  # half a second to import, and Fisher's intervals do without it
 
-        quantile = np.where(np.isfinite(df), stdtrit(df, (1 + confidence_level) / 2), quantile)
+        quantile = np.where(np.isfinite(df), -stdtrit(df, beyond), quantile)
     with np.errstate(divide="ignore", invalid="ignore"):
         z, half = np.arctanh(r), quantile * standard_error
         low, high = np.tanh(z - half), np.tanh(z + half)
-    exact, unknown = np.abs(r) == 1, np.isinf(standard_error) & ~np.isnan(r)
-    low = np.where(unknown, -1.0, np.where(exact, r, low))
-    high = np.where(unknown, 1.0, np.where(exact, r, high))
+    unknown = np.isinf(standard_error) & ~np.isnan(r)
+    low, high = np.where(unknown, -1.0, low), np.where(unknown, 1.0, high)
     return ConfidenceInterval(low[()], high[()])
 
 
@@ -138,6 +139,14 @@ class Correlation(Table):
         return {name: [value] for name, value in row.items()}
 
 
+def curve_label(transform: str, noise: float) -> str:
+    """Return what a curve is called: the transform, and the noise where there is any."""
+    if noise == 0:
+        return transform
+    added = "noise" if math.isnan(noise) else f"noise {noise:g}"
+    return added if transform == "identity" else f"{transform}, {added}"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StackCorrelation(Table):
     """The correlation of a reference slice with every slice of a stack: arrays of shape (N,).
@@ -192,10 +201,7 @@ class StackCorrelation(Table):
     @property
     def label(self) -> str:
         """The transform, and the noise where there is any."""
-        if self.noise == 0:
-            return self.transform
-        noise = "noise" if math.isnan(self.noise) else f"noise {self.noise:g}"
-        return noise if self.transform == "identity" else f"{self.transform}, {noise}"
+        return curve_label(self.transform, self.noise)
 
     def confidence_interval(self, confidence_level: float = 0.95) -> ConfidenceInterval:
         """Return the bounds for each slice, at a confidence level between 0 and 1."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -100,10 +99,14 @@ class AddNoise(Transform):
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if np.ndim(self.magnitude) not in (0, 2):
-            raise ParameterError(f"noise has {np.ndim(self.magnitude)} dimensions: allowed are a number and (Y, X)")
-        if np.ndim(self.magnitude) == 0 and not (isfinite(self.magnitude) and self.magnitude >= 0):
-            raise ParameterError(f"noise = {self.magnitude!r}: allowed are numbers of 0 or more")
+        values = np.asarray(self.magnitude)
+        if values.dtype.kind not in "biuf" or values.ndim not in (0, 2):
+            raise ParameterError(
+                f"noise has dtype {values.dtype} and {values.ndim} dimensions: allowed are a number and an array (Y, X)"
+            )
+        if not np.isfinite(values).all() or (values.ndim == 0 and values < 0):
+            shown = f"= {self.magnitude!r}" if values.ndim == 0 else "has values that are not finite"
+            raise ParameterError(f"noise {shown}: allowed are numbers of 0 or more, and arrays of finite numbers")
         if self.seed is not None:
             check_seed(self.seed)
 
@@ -124,6 +127,11 @@ class AddNoise(Transform):
         if field.shape != tuple(shape):
             raise ParameterError(f"noise has shape {field.shape}: allowed is that of a slice, {tuple(shape)}")
         return field
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the field is drawn, and not given."""
+        return np.ndim(self.magnitude) == 0
 
     @property
     def factor(self) -> float:
@@ -176,9 +184,9 @@ class Elastic(Transform):
         alpha, sigma = ("x".join(f"{v:g}" for v in np.atleast_1d(value)) for value in (self.alpha, self.sigma))
         return f"elastic({alpha}, {sigma})"
 
-    def seeded(self, seed: int) -> Elastic:
+    def seeded(self, seed: int | None) -> Elastic:
         """Return the same with `seed`, unless it has one of its own."""
-        return self if self.seed is not None else replace(self, seed=seed)
+        return self if self.seed is not None else replace(self, seed=seed_or_fresh(seed))
 
     def __call__(self, image: Any, *, index: int = 0) -> Any:
         """Return the deformed image, in its own dtype."""
@@ -205,8 +213,8 @@ class Function(Transform):
         return str(getattr(self.function, "__name__", self.function))
 
     def __call__(self, image: Any, *, index: int = 0) -> Any:
-        """Return what the function returns."""
-        return self.function(image)
+        """Return what the function returns; it gets a copy, and may draw into that."""
+        return self.function(np.array(image))
 
 
 class Compose(Transform):
@@ -244,7 +252,7 @@ class Compose(Transform):
         return image
 
 
-def as_transform(transform: Transform | Callable[[Any], Any] | None) -> Transform:
+def as_transform(transform: object) -> Transform:
     """Return a Transform: itself, one around a function, or the identity for None."""
     if transform is None:
         return identity
@@ -252,7 +260,8 @@ def as_transform(transform: Transform | Callable[[Any], Any] | None) -> Transfor
         return transform
     if callable(transform):
         return Function(transform)
-    raise ParameterError(f"transform = {transform!r}: allowed are Transform objects and functions of an image")
+    shown = " ".join(repr(transform).split())
+    raise ParameterError(f"transform = {shown}: allowed are Transform objects and functions of an image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +272,23 @@ class Plan:
     steps: tuple[Transform, ...]
     permutation: Permutation
     noise: AddNoise | None
+
+    @property
+    def magnitude(self) -> float:
+        """Of the noise; 0 where there is none, NaN where it was given as an array."""
+        return 0.0 if self.noise is None else self.noise.scale
+
+    def seeds(self) -> list[int | None]:
+        """Return the seed of each random part; None stands for that of the battery."""
+        seeds = [step.seed for step in self.steps if isinstance(step, Elastic)]
+        if self.noise is not None and self.noise.is_random and self.noise.factor != 0:
+            seeds.append(self.noise.seed)
+        return seeds
+
+    def seed(self, shared: int | None) -> int | None:
+        """Return the seed to record: `shared` where a part draws on it, else that of the first random part."""
+        seeds = self.seeds()
+        return shared if None in seeds else next(iter(seeds), None)
 
 
 def plan(transform: Transform) -> Plan:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..moments import Moments
+from gpu_stackcorr.moments import Moments
 
 Array = NDArray[Any]
 Box = tuple[tuple[int, int], ...]
@@ -26,6 +26,9 @@ Edges = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 INTERPOLATION_MODES = ("reflect", "grid-mirror", "constant", "grid-constant", "nearest", "mirror", "grid-wrap", "wrap")
 """Boundary modes of ``map_coordinates``, ``spline_filter``, ``warp`` and ``gaussian_filter``, as SciPy names them."""
+
+SPLINE_PADDING = 12
+"""Samples added on each side before the prefilter in the modes that have no exact one, nearest and grid-constant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,11 @@ class BackendInfo:
     version: str
     device: str
     reason: str = ""
+
+
+def field_dtype(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
+    """Return the dtype of the displacement of an image: float64 for float64 in any byte order, else float32."""
+    return np.float64 if dtype.newbyteorder("=") == np.float64 else np.float32
 
 
 class Backend(ABC):
@@ -147,12 +155,15 @@ class Backend(ABC):
         axes : sequence of 1 to 3 ints
             The axes that move, in increasing order; the others are batched.
         order : int
-            0 to 5. Order 0 takes the value at ``floor(p + d + 0.5)`` and keeps every bit of any dtype.
+            0 to 5. Order 0 takes the value at ``floor(p + d + 0.5)`` and keeps every bit of any dtype. Outside of the
+            image the position is folded first and rounded then, as in SciPy: on the backward branch of a reflection
+            a half goes down.
 
         Notes
         -----
         d is split into an integer and a fraction in [0, 1), and the integer is added to p as an integer: precision
-        does not fall with the size of the image, and a block of a warp equals the same block of the whole to the bit.
+        does not fall with the size of the image. At orders 0 and 1 a block of a warp equals the same block of the whole
+        to the bit. A displacement that is NaN, infinite or beyond 2^62 voxels gives `cval`.
         No array of coordinates of the size of the image is held.
         """
 
@@ -195,10 +206,12 @@ class Backend(ABC):
         as float32 and converted to `dtype` before it is smoothed. A box equals the same box of the whole to the bit.
         This composition serves every backend; a fused form replaces it where that pays.
         """
-        from ..random_fields import grow_box, whole_box
+        from gpu_stackcorr.random_fields import grow_box, whole_box
 
         box = whole_box(shape) if box is None else box
         margin = [int(truncate * s + 0.5) for s in sigma]
+        if mode in ("wrap", "grid-wrap"):  # what lies beyond one border is at the other
+            margin = list(shape)
         grown, inner = grow_box(box, margin, shape)
         noise = self.random_field(seed, stream, shape, box=grown)
         noise = (2 * noise - 1).astype(dtype)
@@ -229,10 +242,10 @@ class Backend(ABC):
         `stream` is (2, N): the streams of the y and the x component of each slice's displacement. Equal to
         `displacement`, `warp` and `moments` one after the other; this composition takes one slice at a time.
         """
-        from ..moments import concatenate
+        from gpu_stackcorr.moments import concatenate
 
         parts: list[list[Moments]] = []
-        dtype = np.float64 if slices.dtype == np.float64 else np.float32
+        dtype = field_dtype(slices.dtype)
         for n in range(len(slices)):
             field = self.displacement(
                 seed, stream[:, n], slices.shape[1:], alpha=alpha, sigma=sigma, truncate=truncate, dtype=dtype

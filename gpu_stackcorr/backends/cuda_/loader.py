@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...errors import BackendError
+from gpu_stackcorr.errors import BackendError
 
 PACKAGE = Path(__file__).resolve().parents[2]
 

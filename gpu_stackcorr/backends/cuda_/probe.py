@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from ..base import BackendInfo
+from gpu_stackcorr.backends.base import BackendInfo
 
 
 def probe() -> BackendInfo:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..base import Backend
+from gpu_stackcorr.backends.base import Backend
+
 from . import gaussian, map_coordinates, moments, random_field, spline, warp
 
 

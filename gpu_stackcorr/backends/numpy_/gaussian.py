@@ -7,7 +7,7 @@ from typing import Any
 
 from scipy import ndimage
 
-from ..base import Array
+from gpu_stackcorr.backends.base import Array
 
 scipy_gaussian_filter: Any = ndimage.gaussian_filter
 

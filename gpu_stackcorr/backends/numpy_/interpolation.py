@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base import Array
+from gpu_stackcorr.backends.base import Array
 
 Indices = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -27,10 +27,6 @@ Mask = NDArray[np.bool_]
 CHUNK = 1 << 15
 """Samples taken at once: few enough for the cache (1 << 18 takes 1.6 times as long), enough to hide Python's share
 (1 << 12 takes twice as long)."""
-
-SPLINE_PADDING = 12
-"""Samples that SciPy adds on each side before the prefilter in the modes that have no exact one: ``nearest`` and
-``grid-constant``."""
 
 FARTHEST = 2.0**62
 """Positions from here on, like those that are not finite, are outside of every image."""

@@ -2,10 +2,11 @@
 
 An image is cut into cells (the tiles asked for, else one), a cell into blocks that stay in the cache. The moments of
 all pairs are taken block by block and merged. Integer blocks are summed in float64, where every partial sum is an
-integer below 2^53 and therefore exact. Floating blocks are centred in two passes. All products are einsum's, whose
-order of additions depends on the length of a row alone. BLAS takes a third of its time on an idle machine, but its
-order depends on the number of rows and threads, and the bits of a pair must not depend on its neighbours; and where
-its threads meet ours on busy cores, a product of 32768 numbers was seen to take 9 ms.
+integer below 2^53 and therefore exact, in any order. Floating blocks are centred in two passes and summed pairwise by
+``add.reduce``, whose order depends on the length of a row alone: the bits of a pair must not depend on its neighbours.
+That rules BLAS out, whose order depends on the number of rows and threads, and einsum, which also loses a digit (0.5
+against 1.2 ns a product). For integers einsum is taken rather than BLAS: where its threads meet ours on busy cores, a
+product of 32768 numbers was seen to take 9 ms.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ...moments import EXACT_DTYPES, IntegerSums, Moments, concatenate
-from ..base import Array, Edges
+from gpu_stackcorr.backends.base import Array, Edges
+from gpu_stackcorr.moments import EXACT_DTYPES, IntegerSums, Moments, concatenate
 
 Floats = NDArray[np.float64]
 Masks = Sequence[Array | None]
@@ -39,12 +40,24 @@ def moments(
     slice_mask: Array | None = None,
     tiles: Edges | Sequence[Edges] | None = None,
 ) -> list[Moments]:
-    """See ``Backend.moments``."""
+    """See ``Backend.moments``. NaN and infinity make the moments of their pair NaN."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _moments(list(references), slices, reference_mask, slice_mask, tiles)
+
+
+def _moments(
+    references: list[Array],
+    slices: Array,
+    reference_mask: Array | None,
+    slice_mask: Array | None,
+    tiles: Edges | Sequence[Edges] | None,
+) -> list[Moments]:
+    """Return the moments of all references: by cell, merged."""
     per_reference = reference_mask is not None and reference_mask.ndim == 3
     masks: Masks = list(cast(Array, reference_mask)) if per_reference else [reference_mask] * len(references)
     if tiles is not None and isinstance(tiles[0], tuple):  # cells of its own for each reference
         return [
-            moments([x], slices, reference_mask=mask, slice_mask=slice_mask, tiles=cast(Edges, edges))[0]
+            _moments([x], slices, mask, slice_mask, cast(Edges, edges))[0]
             for x, mask, edges in zip(references, masks, tiles, strict=True)
         ]
     edges = cast("Edges | None", tiles) or tuple(np.array([0, n]) for n in slices.shape[1:])
@@ -54,7 +67,7 @@ def moments(
     batch = max(1, BLOCK_VALUES // max(1, min(largest, BLOCK_PIXELS)))
     parts = [
         [_cell(references, slices[n : n + batch], masks, _batch_of(slice_mask, n, batch), cell) for cell in cells]
-        for n in range(0, len(slices), batch)
+        for n in range(0, max(len(slices), 1), batch)
     ]
     grid = tuple(len(axis) - 1 for axis in edges)
     results = []
@@ -85,7 +98,7 @@ def _cell(
     blocks = [
         _block(
             [r[rows, columns].ravel() for r in references],
-            slices[:, rows, columns].reshape(len(slices), -1),
+            _flat(slices[:, rows, columns]),
             [None if m is None else m[rows, columns].ravel() for m in masks],
             None if slice_mask is None else _flat(slice_mask[..., rows, columns]),
         )
@@ -103,7 +116,7 @@ def _cut(whole: slice, length: int) -> list[slice]:
 
 def _flat(images: Array) -> Array:
     """Return images with their two last axes as one."""
-    return images.reshape(*images.shape[:-2], -1)
+    return images.reshape(*images.shape[:-2], images.shape[-2] * images.shape[-1])
 
 
 def _is_exact(image: Array) -> bool:
@@ -113,11 +126,11 @@ def _is_exact(image: Array) -> bool:
 
 def _block(references: Sequence[Array], slices: Array, masks: Masks, slice_mask: Array | None) -> list[Moments]:
     """Return the moments of every reference (P,) with slices (N, P)."""
-    y = slices.astype(np.float64)
+    y = slices.astype(np.float64, order="C")  # the layout decides the order of additions
     exact = _is_exact(slices)
     centred_y = cache(lambda: _centred(y, None))
-    plain_sums = cache(lambda: (y.sum(axis=1), _dot(y, y)))
-    results = []
+    plain_sums = cache(lambda: (y.sum(axis=1), _exact_dot(y, y)))
+    results: list[Moments] = []
     for reference, mask in zip(references, masks, strict=True):
         x = reference.astype(np.float64)
         valid = slice_mask if mask is None else mask if slice_mask is None else mask & slice_mask
@@ -131,21 +144,28 @@ def _block(references: Sequence[Array], slices: Array, masks: Masks, slice_mask:
     return results
 
 
-def _dot(a: Floats, b: Floats) -> Floats:
-    """Return the sum of products of each row of two arrays (1 or N, P)."""
+def _exact_dot(a: Floats, b: Floats) -> Floats:
+    """Return the sum of products of each row of two arrays (1 or N, P) of integers."""
     return np.asarray(np.einsum("np,np->n", *np.broadcast_arrays(a, b)))
+
+
+def _dot(a: Floats, b: Floats) -> Floats:
+    """Return the sum of products of each row of two arrays (1 or N, P), added pairwise."""
+    return np.asarray((a * b).sum(axis=1))
 
 
 def _plain_sums(x: Floats, y: Floats, sum_y: Floats, sum_yy: Floats) -> IntegerSums:
     """Return the exact sums of integer images x (P,) and y (N, P)."""
-    return _as_integers(len(y), x.size, x.sum(), sum_y, _dot(x[np.newaxis], x), sum_yy, _dot(x, y))
+    x = x[np.newaxis]
+    return _as_integers(len(y), x.size, x.sum(), sum_y, _exact_dot(x, x), sum_yy, _exact_dot(x, y))
 
 
 def _masked_sums(x: Floats, y: Floats, valid: Array) -> IntegerSums:
     """Return the exact sums of integer images x (P,) and y (N, P) over valid pixels (1 or N, P)."""
     weight = valid.astype(np.float64)
     x, y = x * weight, y * weight
-    return _as_integers(len(y), valid.sum(axis=1), x.sum(axis=1), y.sum(axis=1), _dot(x, x), _dot(y, y), _dot(x, y))
+    sums = (a.sum(axis=1) for a in (weight, x, y))
+    return _as_integers(len(y), *sums, _exact_dot(x, x), _exact_dot(y, y), _exact_dot(x, y))
 
 
 def _as_integers(length: int, *sums: Any) -> IntegerSums:

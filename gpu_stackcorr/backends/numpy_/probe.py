@@ -5,7 +5,7 @@ import platform
 
 import numpy as np
 
-from ..base import BackendInfo
+from gpu_stackcorr.backends.base import BackendInfo
 
 
 def probe() -> BackendInfo:

@@ -9,8 +9,8 @@ from math import prod
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ...random_fields import whole_box
-from ..base import Array, Box
+from gpu_stackcorr.backends.base import Array, Box
+from gpu_stackcorr.random_fields import whole_box
 
 WORDS_PER_BLOCK = 4
 """64-bit words of a Philox block: ``advance`` counts blocks."""

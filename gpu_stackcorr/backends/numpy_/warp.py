@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..base import Array
-from .interpolation import CHUNK, SPLINE_PADDING, Source, boxes, fill_value, place, round_to, sample
+from gpu_stackcorr.backends.base import SPLINE_PADDING, Array
+
+from .interpolation import CHUNK, Source, boxes, fill_value, place, round_to, sample
 
 GROUP = 1 << 20
 """Samples whose spline coefficients are held at once, where one slice does not have more."""

@@ -1,0 +1,84 @@
+"""Fixtures and options of all tests: the backends, and how much of a cross of parameters is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, product
+from typing import Any
+
+import pytest
+
+from gpu_stackcorr.arrays import available_backends, get_backend
+from gpu_stackcorr.backends.base import Backend
+
+try:
+    from hypothesis import settings
+except ImportError:  # the machines with a GPU have pytest, NumPy, SciPy and CuPy only
+    pass
+else:
+    settings.register_profile("default", max_examples=200, deadline=None, print_blob=True)
+    settings.register_profile("closing", max_examples=10_000, deadline=None, print_blob=True)
+    settings.load_profile("default")
+
+REQUIRED_BY = {"numba": "REQUIRE_NUMBA", "cuda": "REQUIRE_GPU"}
+"""The variable that turns the skip of a backend into a failure where it is 1."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run every combination of a cross, not every pair of values")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cross(**values): every pair of the values of its arguments; with --full, all")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for marker in metafunc.definition.iter_markers("cross"):
+        rows = list(product(*marker.kwargs.values())) if metafunc.config.getoption("full") else pairwise(marker.kwargs)
+        metafunc.parametrize(list(marker.kwargs), rows)
+
+
+def pairwise(values: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """Return rows in which every pair of values of two parameters meets at least once, greedily, always the same."""
+    sizes = [len(options) for options in values.values()]
+    missing = {
+        (a, i, b, j) for a, b in combinations(range(len(sizes)), 2) for i in range(sizes[a]) for j in range(sizes[b])
+    }
+    rows: list[tuple[Any, ...]] = []
+    while missing:
+        a, i, b, j = min(missing)
+        row = {a: i, b: j}
+        for c in range(len(sizes)):
+            if c not in row:
+                row[c] = max(range(sizes[c]), key=lambda k: (_new_pairs({**row, c: k}, missing), -k))
+        missing.difference_update(_pairs(row))
+        rows.append(tuple(options[row[c]] for c, options in enumerate(values.values())))
+    return rows
+
+
+def _pairs(row: Mapping[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    return ((a, row[a], b, row[b]) for a, b in combinations(sorted(row), 2))
+
+
+def _new_pairs(row: Mapping[int, int], missing: set[tuple[int, int, int, int]]) -> int:
+    return sum(pair in missing for pair in _pairs(row))
+
+
+def _backend_params() -> list[Any]:
+    return [
+        pytest.param(name, marks=[pytest.mark.gpu] if name == "cuda" else []) for name in sorted(available_backends())
+    ]
+
+
+@pytest.fixture(scope="session", params=_backend_params())
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Every backend in turn; one that cannot run here is skipped with its reason, or fails where it is required."""
+    name = request.param
+    info = available_backends()[name]
+    if not info.available:
+        variable = REQUIRED_BY.get(name, "")
+        if os.environ.get(variable) == "1":
+            pytest.fail(f"{variable}=1, but {name} is not available: {info.reason}")
+        pytest.skip(f"{name}: {info.reason}")
+    return get_backend(name)

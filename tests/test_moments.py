@@ -1,0 +1,695 @@
+"""The operation `moments`: counts, means and centred sums of references with slices, against exact arithmetic."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from properties import given, st
+from test_moments_merge import assert_close, assert_same, exact_covariances, is_nearest, sums_of
+
+from gpu_stackcorr.backends.base import Backend
+from gpu_stackcorr.moments import Moments, concatenate
+
+Image = NDArray[Any]
+
+INTEGERS = (np.bool_, np.int8, np.uint8, np.int16, np.uint16)
+WIDE = (np.int32, np.uint32, np.int64, np.uint64)
+
+
+def random_images(dtype: Any, shape: tuple[int, ...], seed: int = 0) -> Image:
+    """Return correlated images over the whole range of an integer dtype, or around 1000 for floats."""
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=shape[-2:])
+    mixed = common + rng.normal(size=shape)
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return mixed > 0
+    if dtype.kind == "f":
+        return (1000 + mixed).astype(dtype)
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    scaled = np.clip((np.tanh(mixed) + 1) / 2, 0, 1) * (float(high) - float(low)) + float(low)
+    return np.clip(scaled, low, np.nextafter(float(high), 0) if dtype.itemsize == 8 else high).astype(dtype)
+
+
+def brute(x: Image, y: Image) -> list[float]:
+    """Return count, means and centred sums of selected pixels, each rounded once from its exact value."""
+    a, b = ([_fraction(value) for value in image.ravel().tolist()] for image in (x, y))
+    n = len(a)
+    mean_a, mean_b = (sum(v) / max(n, 1) for v in (a, b))
+    pairs = list(zip((v - mean_a for v in a), (v - mean_b for v in b), strict=True))
+    squares = (sum(p * p for p, _ in pairs), sum(q * q for _, q in pairs), sum(p * q for p, q in pairs))
+    return [n, *(float(value) for value in (mean_a, mean_b, *squares))]
+
+
+def _fraction(value: Any) -> Fraction:
+    # Wide integers are compared as what float64 makes of them.
+    return Fraction(value if isinstance(value, int) and abs(value) < 2**53 else float(value))
+
+
+def assert_brute(moments: Moments, n: Any, x: Image, y: Image, rtol: float = 1e-12) -> None:
+    """Assert that one entry of `moments` is that of the pixels given."""
+    count, *rest = brute(x, y)
+    found = [a[n] for a in moments.arrays()]
+    assert found[0] == count
+    spread_x, spread_y = (math.sqrt(s / max(count, 1)) for s in rest[2:4])
+    assert found[1] == pytest.approx(rest[0], rel=1e-15, abs=rtol * spread_x)
+    assert found[2] == pytest.approx(rest[1], rel=1e-15, abs=rtol * spread_y)
+    # What the rounding of a mean to float64 may leave in the sum of squares of an image that is constant or nearly so.
+    floor_x, floor_y = (count * (4e-16 * abs(m)) ** 2 for m in rest[:2])
+    assert found[3] == pytest.approx(rest[2], rel=rtol, abs=floor_x)
+    assert found[4] == pytest.approx(rest[3], rel=rtol, abs=floor_y)
+    room = math.sqrt((rest[2] + floor_x) * (rest[3] + floor_y))
+    assert found[5] == pytest.approx(rest[4], rel=0, abs=rtol * room + math.sqrt(floor_x * floor_y) + 1e-320)
+
+
+def assert_nearest(moments: Moments, n: Any, x: Image, y: Image) -> None:
+    """Assert that r of one entry is the float64 nearest to the exact value for the integer pixels given."""
+    r = float(moments.correlation()[n])
+    covariances = exact_covariances(x, y)
+    if 0 in covariances[1:]:
+        assert math.isnan(r)
+    else:
+        assert is_nearest(r, *covariances)
+
+
+# By hand.
+
+
+def test_by_hand(backend: Backend) -> None:
+    # x = 0 1 2 3; y = 1 3 2 4, 3 2 1 0 and 5 5 5 5.
+    x = np.array([[0, 1], [2, 3]], np.uint8)
+    y = np.array([[[1, 3], [2, 4]], [[3, 2], [1, 0]], [[5, 5], [5, 5]]], np.uint8)
+    for reference, slices in ((x, y), (x.astype(float), y), (x, y.astype(np.float32)), (x.astype(">f8"), y - 0.0)):
+        (moments,) = backend.moments([reference], slices)
+        assert moments.count.tolist() == [4, 4, 4]
+        assert moments.count.dtype == np.int64
+        assert moments.mean_x.tolist() == [1.5, 1.5, 1.5]
+        assert moments.mean_y.tolist() == [2.5, 1.5, 5]
+        assert moments.ss_x.tolist() == [5, 5, 5]
+        assert moments.ss_y.tolist() == [5, 5, 0]
+        assert moments.ss_xy.tolist() == [4, -5, 0]
+        assert all(a.dtype == np.float64 for a in moments.arrays()[1:])
+        assert moments.constant_x.tolist() == [False] * 3
+        assert moments.constant_y.tolist() == [False, False, True]
+        np.testing.assert_array_equal(moments.correlation(), [0.8, -1, np.nan])
+        assert moments.cells is None
+
+
+def test_masks_by_hand(backend: Backend) -> None:
+    x = np.array([[0, 1, 2], [3, 9, 9]], np.int16)
+    y = np.array([[[1, 3, 2], [4, -7, 70]]], np.int16)
+    mask = np.array([[True, True, True], [True, False, False]])
+    for kind in (np.int16, np.float64):
+        for arguments in (
+            {"reference_mask": mask},
+            {"reference_mask": mask[None]},
+            {"slice_mask": mask},
+            {"slice_mask": mask[None]},
+            {"reference_mask": np.array([[True] * 3, [True, False, True]]), "slice_mask": mask | (y[0] == -7)},
+        ):
+            (moments,) = backend.moments([x.astype(kind)], y, **arguments)
+            assert [a[0] for a in moments.arrays()] == [4, 1.5, 2.5, 5, 5, 4]
+
+
+def test_cells_by_hand(backend: Backend) -> None:
+    x = np.array([[0, 2, 10], [2, 0, 20]], np.uint8)
+    y = np.array([[[1, 3, 5], [3, 1, 5]]], np.uint8)
+    for kind in (np.uint8, np.float64):
+        (moments,) = backend.moments([x.astype(kind)], y, tiles=(np.array([0, 1, 2]), np.array([0, 2, 3])))
+        cells = moments.cells
+        assert cells is not None
+        assert cells.count.tolist() == [[[2, 1], [2, 1]]]
+        assert cells.mean_x.tolist() == [[[1, 10], [1, 20]]]
+        assert cells.mean_y.tolist() == [[[2, 5], [2, 5]]]
+        assert cells.ss_x.tolist() == [[[2, 0], [2, 0]]]
+        assert cells.ss_y.tolist() == [[[2, 0], [2, 0]]]
+        assert cells.ss_xy.tolist() == [[[2, 0], [2, 0]]]
+        assert moments.count.tolist() == [6]
+
+
+# Integers are exact.
+
+
+@pytest.mark.parametrize("reference_dtype", INTEGERS)
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_integers_are_exact(backend: Backend, reference_dtype: Any, dtype: Any) -> None:
+    x, y = random_images(reference_dtype, (13, 7), 1), random_images(dtype, (3, 13, 7), 2)
+    (moments,) = backend.moments([x], y)
+    assert moments.sums is not None
+    for n, image in enumerate(y):
+        for found, exact in zip(moments.sums.arrays(), sums_of(x, image).arrays(), strict=True):
+            assert int(found[n]) == int(exact[0])
+        assert_brute(moments, n, x, image)
+        assert_nearest(moments, n, x, image)
+
+
+@given(data=st.data())
+def test_r_of_random_integers_is_the_nearest_float(backend: Backend, data: Any) -> None:
+    dtypes = st.sampled_from(INTEGERS)
+    shape = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+
+    def draw(dtype: Any) -> Image:
+        low, high = (0, 1) if dtype is np.bool_ else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        values = st.one_of(st.integers(low, high), st.sampled_from([low, high, high - 1]))
+        size = math.prod(shape)
+        return np.array(data.draw(st.lists(values, min_size=size, max_size=size)), dtype).reshape(shape)
+
+    x, y = draw(data.draw(dtypes)), draw(data.draw(dtypes))
+    mask = draw(np.bool_) if data.draw(st.booleans()) else np.ones(shape, bool)
+    (moments,) = backend.moments([x], y[None], reference_mask=mask)
+    assert_nearest(moments, 0, x[mask], y[mask])
+    assert moments.constant_x[0] == (mask.sum() == 0 or len(set(x[mask].tolist())) == 1)
+    assert moments.constant_y[0] == (mask.sum() == 0 or len(set(y[mask].tolist())) == 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [(np.uint16, 65535, 65535), (np.uint16, 65530, 65535), (np.uint16, 0, 65535), (np.int16, -32768, -32766),
+     (np.int16, -32768, 32767), (np.uint8, 254, 255), (np.int8, -128, -127), (np.bool_, 0, 1)],
+)  # fmt: skip
+def test_two_to_the_twenty_pixels(backend: Backend, dtype: Any, low: int, high: int) -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(low, high + 1, (2, 1024, 1024)).astype(dtype)
+    if low == high:  # constant but for one pixel each
+        x[-1, -1] -= 1
+        y[0, 0] -= 1
+    (moments,) = backend.moments([x], y[None])
+    wide_x, wide_y = (a.ravel().astype(np.int64) for a in (x, y))  # every sum is below 2^52 and exact
+    n, sx, sy = wide_x.size, int(wide_x.sum()), int(wide_y.sum())
+    xx, yy, xy = (int(np.dot(a, b)) for a, b in ((wide_x, wide_x), (wide_y, wide_y), (wide_x, wide_y)))
+    assert moments.sums is not None
+    assert [int(a[0]) for a in moments.sums.arrays()] == [n, sx, sy, xx, yy, xy]
+    covariances = n * xy - sx * sy, n * xx - sx * sx, n * yy - sy * sy
+    assert is_nearest(float(moments.correlation()[0]), *covariances)
+    assert moments.ss_x[0] == pytest.approx(float(Fraction(covariances[1], n)), rel=1e-15)
+    assert moments.ss_y[0] == pytest.approx(float(Fraction(covariances[2], n)), rel=1e-15)
+    assert moments.mean_x[0] == pytest.approx(float(Fraction(sx, n)), rel=2e-16)
+
+
+@pytest.mark.parametrize("shape", [(1, 2**18), (2**18, 1), (3, 70001)])
+@pytest.mark.parametrize(("x", "y"), [(65535, 65535), (-32768, 65535), (-32768, -32768), (True, 65535)])
+def test_long_rows_do_not_overflow(backend: Backend, shape: tuple[int, int], x: Any, y: Any) -> None:
+    reference = np.full(shape, x, np.bool_ if x is True else np.int16 if x < 0 else np.uint16)
+    slices = np.full((1, *shape), y, np.int16 if y < 0 else np.uint16)
+    tiles = np.array([0, shape[0]]), np.array([0, shape[1]])
+    (moments,) = backend.moments([reference], slices, tiles=tiles)
+    n, x, y = math.prod(shape), int(x), int(y)
+    for part in (moments, moments.cells):
+        assert part is not None
+        assert part.sums is not None
+        assert [int(a.item()) for a in part.sums.arrays()] == [n, n * x, n * y, n * x * x, n * y * y, n * x * y]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_bands_merge_to_the_bits_of_the_whole(backend: Backend, dtype: Any) -> None:
+    x, y = random_images(dtype, (61, 43), 4), random_images(dtype, (3, 61, 43), 5)
+    mask = np.random.default_rng(6).random((3, 61, 43)) < 0.8
+    for slice_mask in (None, mask):
+        (whole,) = backend.moments([x], y, slice_mask=slice_mask)
+        for edges in ([0, 30, 61], [0, 1, 2, 59, 61], [0, 20, 40, 61]):
+            bands = [slice(a, b) for a, b in itertools.pairwise(edges)]
+            parts = [
+                backend.moments([x[b]], y[:, b], slice_mask=None if slice_mask is None else slice_mask[:, b])[0]
+                for b in bands
+            ]
+            merged = parts[0]
+            for part in parts[1:]:
+                merged = merged.merge(part)
+            assert_same(merged, whole)
+            np.testing.assert_array_equal(merged.correlation(), whole.correlation())
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, np.float32, np.float64])
+def test_tiles_leave_the_whole_as_it_is(backend: Backend, dtype: Any) -> None:
+    x, y = random_images(dtype, (61, 43), 4), random_images(dtype, (3, 61, 43), 5)
+    edges = tuple(np.rint(np.linspace(0, n, 17)).astype(np.intp) for n in (61, 43))
+    (plain,), (tiled,) = backend.moments([x], y), backend.moments([x], y, tiles=edges)
+    assert tiled.cells is not None
+    assert tiled.cells.count.shape == (3, 16, 16)
+    merged = tiled.cells.reshape(3, 256).total()
+    if np.dtype(dtype).kind == "f":
+        assert_close(tiled, plain)
+        assert_close(merged, plain)
+    else:
+        assert_same(tiled.with_cells(None), plain)
+        assert_same(merged, plain)
+
+
+# Floats are centred.
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, *WIDE])
+@pytest.mark.parametrize("shape", [(1, 2), (3, 5), (13, 7), (1, 97), (89, 1)])
+def test_floats_and_wide_integers(backend: Backend, dtype: Any, shape: tuple[int, int]) -> None:
+    x, y = random_images(dtype, shape, 1), random_images(dtype, (2, *shape), 2)
+    (moments,) = backend.moments([x], y)
+    assert moments.sums is None
+    for n, image in enumerate(y):
+        assert_brute(moments, n, x, image)
+
+
+@given(data=st.data())
+def test_random_floats(backend: Backend, data: Any) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    size = math.prod(shape)
+    centre = data.draw(st.sampled_from([0, 1, -1e6, 1e9]))
+    values = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False), min_size=size, max_size=size)
+    x, y = (np.array(data.draw(values)).reshape(shape) + centre for _ in range(2))
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size))).reshape(shape)
+    (moments,) = backend.moments([x], y[None], slice_mask=mask)
+    a, b = x[mask], y[mask]
+    count, mean_x, mean_y, ss_x, ss_y, ss_xy = brute(a, b)
+    found = [float(part[0]) for part in moments.arrays()]
+    assert found[0] == count
+    for mean, exact, ss in ((found[1], mean_x, ss_x), (found[2], mean_y, ss_y)):
+        assert mean == pytest.approx(exact, rel=1e-15, abs=1e-15 * math.sqrt(ss) + 1e-300)
+    floor_x, floor_y = (size * (4e-16 * m) ** 2 + 1e-300 for m in (mean_x, mean_y))
+    assert found[3] == pytest.approx(ss_x, rel=1e-12, abs=floor_x)
+    assert found[4] == pytest.approx(ss_y, rel=1e-12, abs=floor_y)
+    room = 1e-12 * math.sqrt((ss_x + floor_x) * (ss_y + floor_y)) + math.sqrt(floor_x * floor_y)
+    assert found[5] == pytest.approx(ss_xy, rel=0, abs=room)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mean", "step"),
+    [(np.float32, 1e6, 16), (np.float32, -1e6, 16), (np.float64, 1e8, 1024), (np.float64, -3e8, 1024),
+     (np.float64, 1e12, 256)],
+)  # fmt: skip
+@pytest.mark.parametrize("shape", [(211, 307), (512, 1024)])
+def test_large_means_keep_their_digits(
+    backend: Backend, dtype: Any, mean: float, step: int, shape: tuple[int, int]
+) -> None:
+    # Values mean + k / step with a standard deviation near 1 are exact in dtype, and so are the sums of k.
+    rng = np.random.default_rng(7)
+    common = rng.normal(size=shape)
+    k = [np.rint(step * (common + rng.normal(size=shape)) / math.sqrt(2)).astype(np.int64).ravel() for _ in range(2)]
+    x, y = ((mean + a / step).astype(dtype).reshape(shape) for a in k)
+    assert all(((image.astype(float) - mean) * step == a.reshape(shape)).all() for image, a in zip((x, y), k))  # noqa: B905
+    n = x.size
+    s = [int(a.sum()) for a in k]
+    cov, var_x, var_y = (n * int(np.dot(k[i], k[j])) - s[i] * s[j] for i, j in ((0, 1), (0, 0), (1, 1)))
+    (moments,) = backend.moments([x], y[None])
+    exact = cov / math.sqrt(var_x) / math.sqrt(var_y)
+    assert 0.3 < exact < 0.7
+    # Six digits are what the design asks for. Parts merge by the differences of their means, which float64 rounds.
+    room = max(1e-11, 1e-18 * abs(mean))
+    assert moments.correlation()[0] == pytest.approx(exact, rel=room)
+    assert moments.ss_x[0] == pytest.approx(var_x / n / step**2, rel=room)
+    assert moments.mean_x[0] == pytest.approx(mean + s[0] / n / step, rel=1e-15)
+
+
+def test_slices_of_very_different_means(backend: Backend) -> None:
+    # A shift taken from another slice, or from the reference, would lose every digit here.
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(40, 50)) + 1e9
+    y = rng.normal(size=(5, 40, 50)) + np.array([0, 1e8, -1e8, 1e12, 3])[:, None, None]
+    (moments,) = backend.moments([x], y)
+    for n, image in enumerate(y):
+        assert_brute(moments, n, x, image, rtol=1e-9)
+
+
+def test_cells_are_centred_on_their_own(backend: Backend) -> None:
+    # Halves 1e9 apart: cells around the mean of the whole would keep no digit of their variance.
+    rng = np.random.default_rng(9)
+    x, y = rng.normal(size=(2, 40, 50))
+    x[:20] += 1e9
+    y[:, 25:] -= 1e9
+    y[0, 0] = 1e12
+    edges = np.array([0, 10, 20, 30, 40]), np.array([0, 25, 50])
+    (moments,) = backend.moments([x], y[None], tiles=edges)
+    for i, j in itertools.product(range(4), range(2)):
+        cell = slice(10 * i, 10 * i + 10), slice(25 * j, 25 * j + 25)
+        assert_brute(moments.cells, (0, i, j), x[cell], y[cell], rtol=1e-9)
+    assert_brute(moments, 0, x, y, rtol=1e-9)
+
+
+def test_masked_pixels_do_not_shift_the_sums(backend: Backend) -> None:
+    # Huge and undefined values under the masks, in every corner where a shift might be taken from.
+    rng = np.random.default_rng(10)
+    x, y = rng.normal(size=(31, 37)), rng.normal(size=(3, 31, 37))
+    hidden = rng.random((31, 37)) < 0.3
+    hidden[0], hidden[-1], hidden[:, 0], hidden[:, -1] = True, True, True, True
+    edges = tuple(np.rint(np.linspace(0, n, 6)).astype(int) for n in x.shape)
+    for bad in (np.nan, np.inf, -np.inf, 1e30, -1e308):
+        bad_x, bad_y = np.where(hidden, bad, x), np.where(hidden, bad, y)
+        by_reference = backend.moments([bad_x], bad_y, reference_mask=~hidden, tiles=edges)[0]
+        by_slice = backend.moments([bad_x], bad_y, slice_mask=np.stack([~hidden] * 3), tiles=edges)[0]
+        for moments in (by_reference, by_slice):
+            for n in range(3):
+                assert_brute(moments, n, x[~hidden], y[n][~hidden])
+            seen = ~hidden[edges[0][1] : edges[0][2], edges[1][2] : edges[1][3]]
+            cell = slice(edges[0][1], edges[0][2]), slice(edges[1][2], edges[1][3])
+            assert_brute(moments.cells, (1, 1, 2), x[cell][seen], y[1][cell][seen])
+
+
+@pytest.mark.parametrize("scale", [1e-140, 1e-70, 1e70, 1e140])
+def test_r_does_not_depend_on_the_unit(backend: Backend, scale: float) -> None:
+    x, y = random_images(np.float64, (17, 19), 1) - 1000, random_images(np.float64, (2, 17, 19), 2)
+    (plain,), (scaled,) = backend.moments([x], y), backend.moments([x * scale], y / scale)
+    np.testing.assert_allclose(scaled.correlation(), plain.correlation(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-300, 1e-160, 1e160, 1e250, 1e300])
+@pytest.mark.parametrize("other_scale", [1.0, 1e-150, 1e150, None])
+def test_extreme_values_give_r_or_nan_without_a_warning(
+    backend: Backend, scale: float, other_scale: float | None
+) -> None:
+    x, y = random_images(np.float64, (17, 19), 1) - 999, random_images(np.float64, (2, 17, 19), 2) - 1000
+    edges = np.array([0, 5, 17]), np.array([0, 7, 19])
+    (plain,) = backend.moments([x], y)
+    (scaled,) = backend.moments([x * scale], y * (scale if other_scale is None else other_scale), tiles=edges)
+    r = scaled.correlation()
+    right = np.isclose(r, plain.correlation(), rtol=1e-6, atol=0)
+    assert (right | np.isnan(r)).all(), (r, plain.correlation())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_and_inf_spoil_their_own_pair_only(backend: Backend, bad: float, dtype: Any) -> None:
+    x, y = random_images(dtype, (17, 19), 1), random_images(dtype, (3, 17, 19), 2)
+    (clean,) = backend.moments([x], y)
+    y[1, 3, 4] = bad
+    (moments,) = backend.moments([x], y)
+    r = moments.correlation()
+    assert np.isnan(r).tolist() == [False, True, False]
+    assert_same(moments[0:3:2], clean[0:3:2])
+    assert moments.count.tolist() == [17 * 19] * 3
+    assert moments.constant_y.tolist() == [False] * 3
+    x[0, 0] = bad
+    assert np.isnan(backend.moments([x], y)[0].correlation()).all()
+
+
+# Constant images.
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -0.1, 1 / 3, 1e-5, 123456.789, 1e15 / 7, -1e100, 1e-200])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (7, 11), (257, 509)])
+def test_constant_floats_are_flagged(backend: Backend, value: float, dtype: Any, shape: tuple[int, int]) -> None:
+    if dtype is np.float32 and not 1e-30 < abs(value) < 1e30:
+        value = 0.7
+    flat = np.full(shape, value, dtype)
+    varied = np.arange(flat.size, dtype=dtype).reshape(shape)
+    mask = np.ones(shape, bool)
+    mask[0, 0] = flat.size == 1
+    edges = np.array([0, shape[0]]), np.array([0, shape[1] // 2, shape[1]])
+    for arguments in ({}, {"slice_mask": mask}, {"tiles": edges}):
+        of_flat, of_varied = backend.moments([flat, varied], np.stack([varied, flat]), **arguments)
+        assert of_flat.constant_x.all()
+        assert of_flat.constant_y.tolist() == [flat.size == 1, True]
+        assert np.isnan(of_flat.correlation()).all()
+        assert of_varied.constant_y.tolist() == [flat.size == 1, True]
+        assert np.isnan(of_varied.correlation()[1])
+        np.testing.assert_allclose(of_flat.mean_x, flat[0, 0], rtol=1e-15)
+
+
+@pytest.mark.parametrize(("value", "change"), [(0.1, 1e-6), (1.0, 1e-12), (1e6, 1e-3), (0.0, 1e-100), (-255.0, 1e-9)])
+def test_nearly_constant_images_are_not_flagged(backend: Backend, value: float, change: float) -> None:
+    x = np.zeros((10, 10))
+    x[4, 5] = 1
+    y = np.full((10, 10), value)
+    y[4, 5] += change
+    (moments,) = backend.moments([x], y[None])
+    assert not moments.constant_y[0]
+    assert moments.correlation()[0] == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_constant_integers_are_exactly_those_with_one_value(backend: Backend, dtype: Any) -> None:
+    top = 1 if dtype is np.bool_ else np.iinfo(dtype).max
+    y = np.full((2, 300, 301), top, dtype)
+    y[1, 299, 300] = top - 1
+    (moments,) = backend.moments([y[1]], y)
+    assert moments.constant_y.tolist() == [True, False]
+    np.testing.assert_array_equal(moments.correlation(), [np.nan, 1.0])
+
+
+# An image with itself.
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, *WIDE, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(2, 1), (7, 11), (127, 131), (301, 307)])
+def test_an_image_with_itself_has_r_of_one(backend: Backend, dtype: Any, shape: tuple[int, int]) -> None:
+    y = random_images(dtype, (3, *shape), 11)
+    y[:, 0, 0] = 1
+    y[:, -1, -1] = 0
+    mask = np.random.default_rng(12).random(shape) < 0.9
+    mask[0, 0] = mask[-1, -1] = True
+    for arguments in ({}, {"reference_mask": mask}, {"slice_mask": mask}):
+        for n, moments in enumerate(backend.moments(list(y), y, **arguments)):
+            assert moments.correlation()[n] == 1
+
+
+# A pair does not know the others.
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(5, 7), (67, 129), (190, 200)])
+@pytest.mark.parametrize("masked", ["", "reference", "slice", "both"])
+def test_bits_do_not_depend_on_the_rest_of_the_call(
+    backend: Backend, dtype: Any, shape: tuple[int, int], masked: str
+) -> None:
+    count = 4 if shape[0] > 100 else 9
+    rng = np.random.default_rng(13)
+    kinds = (np.uint8, np.float32, np.float64, np.int32)
+    references = [random_images(kind, shape, seed) for seed, kind in enumerate(kinds)]
+    slices = random_images(dtype, (count, *shape), 20)
+    if dtype is not np.uint8:
+        slices[0, 0, 0], slices[-1, 1, 1] = 1e30, np.nan
+    reference_masks = rng.random((len(kinds), *shape)) < 0.8
+    slice_masks = rng.random((count, *shape)) < 0.8
+    edges = tuple(np.unique([0, n // 3, n // 2, n]) for n in shape)
+
+    def call(ks: list[int], ns: slice, tiled: bool) -> list[Moments]:
+        return backend.moments(
+            [references[k] for k in ks],
+            slices[ns],
+            reference_mask=reference_masks[ks] if masked in ("reference", "both") else None,
+            slice_mask=slice_masks[ns] if masked in ("slice", "both") else None,
+            tiles=edges if tiled else None,
+        )
+
+    everything = list(range(len(kinds)))
+    for tiled in (False, True):
+        together = call(everything, slice(None), tiled)
+        backwards = call(everything[::-1], slice(None, None, -1), tiled)[::-1]
+        singly = [call(everything, slice(n, n + 1), tiled) for n in range(count)]
+        in_pairs = [call(everything, slice(n, n + 2), tiled) for n in range(0, count, 2)]
+        for k in everything:
+            (alone,) = call([k], slice(None), tiled)
+            others = [alone, backwards[k][::-1], *(concatenate([m[k] for m in parts]) for parts in (singly, in_pairs))]
+            for other in others:
+                assert_same(other, together[k])
+                np.testing.assert_array_equal(other.correlation(), together[k].correlation())
+                assert (other.cells is not None) == tiled
+                if tiled:
+                    assert_same(other.cells, together[k].cells)
+
+
+def test_integer_and_float_references_in_one_call(backend: Backend) -> None:
+    kinds = (np.uint8, np.float32, np.int16, np.float64, np.bool_, np.uint64)
+    references = [random_images(dtype, (13, 7), seed) for seed, dtype in enumerate(kinds)]
+    slices = random_images(np.uint16, (2, 13, 7), 9)
+    results = backend.moments(references, slices)
+    assert [m.sums is not None for m in results] == [True, False, True, False, True, False]
+    for reference, moments in zip(references, results, strict=True):
+        for n, image in enumerate(slices):
+            assert_brute(moments, n, reference, image)
+            if moments.sums is not None:
+                assert_nearest(moments, n, reference, image)
+    for moments in backend.moments(references, slices.astype(np.float32)):
+        assert moments.sums is None
+
+
+# Masks and cells by brute force.
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("reference_axes", [0, 2, 3])
+@pytest.mark.parametrize("slice_axes", [0, 2, 3])
+@pytest.mark.parametrize("tiling", ["none", "one", "several"])
+def test_masks_and_cells(backend: Backend, dtype: Any, reference_axes: int, slice_axes: int, tiling: str) -> None:
+    K, N, shape = 3, 4, (11, 13)
+    rng = np.random.default_rng(14)
+    x, y = random_images(dtype, (K, *shape), 1), random_images(dtype, (N, *shape), 2)
+    masks = {0: None, 2: rng.random(shape) < 0.6, 3: rng.random((K, *shape)) < 0.6}
+    slice_masks = {0: None, 2: rng.random(shape) < 0.6, 3: rng.random((N, *shape)) < 0.6}
+    for m in (masks, slice_masks):
+        m[2][:4, :5] = m[3][1, :4, :5] = False  # a cell without pixels
+    one = (np.array([0, 4, 5, 11]), np.array([0, 5, 13]))
+    several = [one, (one[0][-1] - one[0][::-1], one[1]), (np.array([0, 11]), np.array([0, 1, 2, 12, 13]))]
+    tiles: Any = {"none": None, "one": one, "several": several}[tiling]
+    results = backend.moments(
+        list(x), y, reference_mask=masks[reference_axes], slice_mask=slice_masks[slice_axes], tiles=tiles
+    )
+    assert len(results) == K
+    both = np.ones((K, N, *shape), bool)
+    if reference_axes:
+        both &= np.broadcast_to(masks[reference_axes], (K, *shape))[:, None]
+    if slice_axes:
+        both &= np.broadcast_to(slice_masks[slice_axes], (N, *shape))
+    for k, n in itertools.product(range(K), range(N)):
+        seen = both[k, n]
+        assert_brute(results[k], n, x[k][seen], y[n][seen])
+        if tiling == "none":
+            assert results[k].cells is None
+            continue
+        y_edges, x_edges = one if tiling == "one" else several[k]
+        cells = results[k].cells
+        assert cells is not None
+        assert cells.count.shape == (N, len(y_edges) - 1, len(x_edges) - 1)
+        for (i, rows), (j, columns) in itertools.product(
+            enumerate(itertools.pairwise(y_edges)), enumerate(itertools.pairwise(x_edges))
+        ):
+            cell = slice(*rows), slice(*columns)
+            assert_brute(cells, (n, i, j), x[k][cell][seen[cell]], y[n][cell][seen[cell]])
+        total = cells.reshape(N, -1).total()
+        if dtype is np.uint16:
+            assert_same(total, results[k].with_cells(None))
+        else:
+            assert_close(total, results[k])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+@pytest.mark.parametrize("shape", [(5, 3), (1, 1), (16, 9), (1, 40)])
+def test_more_cells_than_pixels(backend: Backend, dtype: Any, shape: tuple[int, int]) -> None:
+    # rint(linspace(0, n, 17)) repeats edges below 16 pixels: those cells have no pixels and count 0.
+    edges = tuple(np.rint(np.linspace(0, n, 17)).astype(np.intp) for n in shape)
+    x, y = random_images(dtype, shape, 1), random_images(dtype, (2, *shape), 2)
+    for mask in (None, np.ones((2, *shape), bool)):
+        (moments,) = backend.moments([x], y, slice_mask=mask, tiles=edges)
+        cells = moments.cells
+        assert cells is not None
+        np.testing.assert_array_equal(cells.count[0], np.outer(np.diff(edges[0]), np.diff(edges[1])))
+        empty = cells.count == 0
+        for values in cells.arrays()[1:]:
+            assert (values[empty] == 0).all()
+        for i, j in itertools.product(range(16), range(16)):
+            cell = slice(edges[0][i], edges[0][i + 1]), slice(edges[1][j], edges[1][j + 1])
+            assert_brute(cells, (1, i, j), x[cell], y[1][cell])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_where_nothing_is_left(backend: Backend, dtype: Any) -> None:
+    x, y = random_images(dtype, (5, 7), 1), random_images(dtype, (2, 5, 7), 2)
+    mask = np.array([np.zeros((5, 7), bool), np.ones((5, 7), bool)])
+    (moments,) = backend.moments([x], y, slice_mask=mask)
+    assert moments.count.tolist() == [0, 35]
+    assert [float(a[0]) for a in moments.arrays()] == [0] * 6
+    assert np.isnan(moments.correlation()).tolist() == [True, False]
+    assert_brute(moments, 1, x, y[1])
+    left, right = np.zeros((5, 7), bool), np.zeros((5, 7), bool)
+    left[:, :3], right[:, 3:] = True, True
+    (apart,) = backend.moments([x], y, reference_mask=left, slice_mask=right)
+    assert apart.count.tolist() == [0, 0]
+    assert np.isnan(apart.correlation()).all()
+
+
+# Sizes.
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_empty_calls(backend: Backend, dtype: Any) -> None:
+    y = random_images(dtype, (2, 5, 7), 2)
+    edges = np.array([0, 2, 5]), np.array([0, 7])
+    assert backend.moments([], y) == []
+    (none,) = backend.moments([y[0]], y[:0], tiles=edges)
+    assert all(a.shape == (0,) for a in none.arrays())
+    assert none.correlation().shape == (0,)
+    assert none.cells is not None
+    assert none.cells.count.shape == (0, 2, 1)
+    (no_pixels,) = backend.moments([y[0, :0]], y[:, :0])
+    assert no_pixels.count.tolist() == [0, 0]
+    assert np.isnan(no_pixels.correlation()).all()
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, np.float32, np.float64])
+def test_one_pixel(backend: Backend, dtype: Any) -> None:
+    (moments,) = backend.moments([np.ones((1, 1), dtype)], np.ones((1, 1, 1), dtype))
+    assert [float(a[0]) for a in moments.arrays()] == [1, 1, 1, 0, 0, 0]
+    assert moments.constant_x.tolist() == moments.constant_y.tolist() == [True]
+    assert np.isnan(moments.correlation()).all()
+
+
+# Layouts.
+
+
+def _same(image: Image) -> Image:
+    return image
+
+
+def _strided(image: Image) -> Image:
+    wide = np.zeros((*image.shape[:-2], 2 * image.shape[-2], 3 * image.shape[-1]), image.dtype)
+    wide[..., ::2, 1::3] = image
+    return wide[..., ::2, 1::3]
+
+
+def _reversed(image: Image) -> Image:
+    return np.ascontiguousarray(image[..., ::-1, ::-1])[..., ::-1, ::-1]
+
+
+def _read_only(image: Image) -> Image:
+    image = image.copy()
+    image.flags.writeable = False
+    return image
+
+
+def _swapped(image: Image) -> Image:
+    return image.astype(image.dtype.newbyteorder("S"))
+
+
+def _transposed(image: Image) -> Image:
+    return np.ascontiguousarray(image.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+def _unaligned(image: Image) -> Image:
+    raw = np.zeros(image.nbytes + 1, np.uint8)
+    view = raw[1:].view(image.dtype).reshape(image.shape)
+    view[...] = image
+    return view
+
+
+LAYOUTS = (_same, _strided, _reversed, _read_only, _swapped, _transposed, np.asfortranarray, _unaligned)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__.strip("_"))
+@pytest.mark.parametrize("dtype", [*INTEGERS, np.int32, np.uint64, np.float32, np.float64])
+def test_layouts(backend: Backend, layout: Callable[[Image], Image], dtype: Any) -> None:
+    x, y = random_images(dtype, (23, 17), 1), random_images(dtype, (3, 23, 17), 2)
+    mask = np.random.default_rng(15).random((3, 23, 17)) < 0.8
+    edges = np.array([0, 7, 23]), np.array([0, 4, 17])
+    moved_x, moved_y, moved_mask = layout(x), layout(y), layout(mask)
+    before = moved_y.copy()
+    for keep, moved_keep in ((None, None), (mask, moved_mask)):
+        (plain,) = backend.moments([x], y, slice_mask=keep, tiles=edges)
+        (moved,) = backend.moments([moved_x], moved_y, slice_mask=moved_keep, tiles=edges)
+        assert (moved.sums is None) == (dtype not in INTEGERS)
+        assert_close(moved, plain)
+        assert_close(moved.cells, plain.cells)
+        if dtype in INTEGERS:
+            assert_same(moved, plain)
+            assert_same(moved.cells, plain.cells)
+    np.testing.assert_array_equal(moved_y, before)
+
+
+@pytest.mark.parametrize("dtype", [">u2", "<i2", "u1", ">f4", "<f8"])
+def test_memory_maps(backend: Backend, dtype: str, tmp_path: Path) -> None:
+    y = random_images(np.dtype(dtype).newbyteorder("="), (3, 23, 17), 2)
+    np.save(tmp_path / "stack.npy", y.astype(dtype))
+    mapped = np.load(tmp_path / "stack.npy", mmap_mode="r")
+    assert_same(backend.moments([mapped[1]], mapped)[0], backend.moments([y[1]], y)[0])
+
+
+def test_a_broadcast_slice_is_not_copied_nor_changed(backend: Backend) -> None:
+    x, y = random_images(np.float64, (2, 23, 17), 1)
+    many = np.broadcast_to(y, (4, 23, 17))
+    (moments,) = backend.moments([x], many)
+    assert_same(moments, concatenate([backend.moments([x], y[None])[0]] * 4))
