@@ -160,6 +160,10 @@ def _from_host(name: str, array: Any) -> NDArray[Any]:
     """Return what NumPy makes of an array_like, or raise where it makes nothing of it."""
     if isinstance(array, (list, tuple)) and any(hasattr(item, "__cuda_array_interface__") for item in array):
         raise InputTypeError(f"{name} is a list of CUDA arrays: allowed is one array on the device, or host arrays")
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputTypeError(
+            f"{name} is a masked array: allowed are plain arrays, and mask=~array.mask where there is one"
+        )
     try:
         return np.asarray(array)
     except ValueError as error:
@@ -184,13 +188,14 @@ class Stack:
     shape : (n, Y, X)
     dtype : numpy.dtype
     spacing : float or None
-        Distance between slices in nm, where the source has a `voxel_size` that says.
+        Distance between slices in nm, where the source is a ``Volume`` that knows.
     """
 
     def __init__(self, source: Any) -> None:
         if hasattr(source, "__cuda_array_interface__"):
             _device_backend("stack")
-        if not all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
+        lazy = all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__"))
+        if not lazy or isinstance(source, np.ma.MaskedArray):
             source = _from_host("stack", source)
         shape = tuple(int(n) for n in source.shape)
         if len(shape) == 4 and shape[1] != 1:
@@ -200,7 +205,10 @@ class Stack:
         if 0 in shape:
             raise ParameterError(f"stack has shape {shape}: it is empty")
         self.source = source
-        self.spacing: float | None = (getattr(source, "voxel_size", None) or [None])[0]
+        self.spacing: float | None = None
+        match getattr(source, "voxel_size", None):
+            case (int() | float() as z, _, _):  # other kinds of voxel sizes are in other units
+                self.spacing = float(z)
         self.shape = (shape[0], shape[-2], shape[-1])
         self.dtype = self._first_dtype()
         check_dtype("stack", self.dtype)

@@ -286,7 +286,10 @@ class Plan:
         return seeds
 
     def seed(self, shared: int | None) -> int | None:
-        """Return the seed to record: `shared` where a part draws on it, else that of the first random part."""
+        """Return the seed to record: `shared` where a part draws on it, else that of the first random part.
+
+        Where a deformation and its noise have two seeds of their own, that of the noise is not recorded.
+        """
         seeds = self.seeds()
         return shared if None in seeds else next(iter(seeds), None)
 

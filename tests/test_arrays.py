@@ -417,3 +417,24 @@ def test_byte_order_changes_nothing(dtype, tmp_path):
     expected = gpu_stackcorr.stack_correlation(native).statistic
     np.testing.assert_array_equal(gpu_stackcorr.stack_correlation(array).statistic, expected)
     np.testing.assert_array_equal(gpu_stackcorr.stack_correlation(mapped).statistic, expected)
+
+
+def test_masked_arrays_are_refused_not_stripped():
+    image = np.ma.masked_less(np.arange(12.0).reshape(3, 4), 6)
+    with pytest.raises(InputTypeError, match=r"^image_1 is a masked array: .*mask"):
+        gpu_stackcorr.image_correlation(image, image.data)
+    with pytest.raises(InputTypeError, match="^stack is a masked array"):
+        Stack(np.ma.stack([image, image]))
+
+
+@pytest.mark.parametrize("voxel_size", [np.array([45.0, 4.6, 4.6]), 45.0, (None, 4.6, 4.6), None])
+def test_voxel_sizes_that_say_nothing_of_nm_along_z(voxel_size):
+    class Source:
+        shape, dtype = (2, 3, 4), np.dtype(np.uint8)
+
+        def __getitem__(self, key):
+            return np.zeros(self.shape, self.dtype)[key]
+
+    source = Source()
+    source.voxel_size = voxel_size
+    assert Stack(source).spacing is None
