@@ -1,48 +1,30 @@
-"""Many transforms of a stack in one read of it: the engine under every correlation of slices.
+"""The plan of a battery: many transforms of a stack, compared with references in one read of its slices.
 
-A `BatteryPlan` holds what does not change from slab to slab (references, noise, groups of transforms); `measure` turns
-one slab into correlations, and depends on nothing but the plan, the slab and its place; `run` does that for all slabs,
-reading ahead, and `finish` puts the parts together. Slabs can be measured anywhere, in any order.
+A plan holds what does not change from slab to slab: the references, moved where a transform of the slice can be undone
+on them instead; the noise; the groups of transforms that see the same slices. ``measurement`` carries it out.
 """
 
 from __future__ import annotations
 
-import contextvars
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import records
-from .arrays import check_dtype, use_backend
-from .backends.base import Array, Backend
-from .deformation import TRUNCATE, check_alpha_sigma, displacement_streams
-from .errors import ConstantSliceWarning, ParameterError, warn
-from .intervals import check_method, uncertainty
-from .moments import Moments, divide_by_roots
+from .arrays import check_dtype
+from .backends.base import Array, Backend, Edges
+from .errors import ParameterError
+from .intervals import GRID, cell_edges, check_method
 from .random_fields import seed_or_fresh
-from .transforms import Elastic, Permutation, Plan, Transform, as_transform, plan
+from .records import curve_label
+from .transforms import Permutation, Plan, Transform, as_transform, plan
 
 Floats = NDArray[np.float64]
 
 NAN_POLICIES = ("raise", "omit", "propagate")
 """NaN in slices: an error, left out of every pair, or a flag with r = NaN."""
-
-
-class Measured(NamedTuple):
-    """The correlations of one member with the slices of one slab."""
-
-    statistic: Floats
-    n: NDArray[np.int64]
-    n_eff: Floats
-    standard_error: Floats
-    df: Floats
-    flags: NDArray[np.str_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +69,11 @@ class Member:
     noise: Floats | None
     column: int
 
+    @property
+    def factor(self) -> float:
+        """What the noise is multiplied by."""
+        return 0.0 if self.plan.noise is None else self.plan.noise.factor
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
@@ -96,6 +83,7 @@ class Group:
     members: list[Member] = field(default_factory=list)
     images: list[Array] = field(default_factory=list)
     masks: list[Array | None] = field(default_factory=list)
+    edges: list[Edges] = field(default_factory=list)
 
     def add(self, reference: Reference, what: Plan, noise: Floats | None) -> Member:
         """Add a member with its images, or with those of a member that has the same."""
@@ -110,8 +98,22 @@ class Group:
                 moved, mask = reference.moved(image, what.permutation)
                 self.images.append(moved)
                 self.masks.append(mask)
+                self.edges.append(what.permutation.inverse().edges(cell_edges(image.shape)))
         self.members.append(Member(reference, what, noise, column))
         return self.members[-1]
+
+    def own_tiles(self, column: int, ci: str | None) -> Edges | None:
+        """Return the cells of one image, moved as it was; None where the method needs none or it is too small."""
+        return self.edges[column] if ci == "tiles" and min(self.images[column].shape) >= GRID else None
+
+    def tiles(self, ci: str | None) -> Edges | list[Edges] | None:
+        """Return the cells of the images: one pair of edges where all have the same."""
+        each = [tiles for tiles in (self.own_tiles(k, ci) for k in range(len(self.images))) if tiles is not None]
+        if not each:
+            return None
+        first = each[0]
+        same = all(all(map(np.array_equal, first, tiles)) for tiles in each)
+        return first if same else each
 
     def mask(self) -> Array | None:
         """Return the masks of the images as one array (K, Y, X), or None where there is none."""
@@ -147,7 +149,7 @@ def prepare(
         raise ParameterError(f"nan_policy = {nan_policy!r}: allowed are {', '.join(map(repr, NAN_POLICIES))}")
     references = [_checked_reference(reference, nan_policy, backend) for reference in references]
     plans = [plan(as_transform(transform)) for transform in transforms]
-    labels = [records.curve_label(p.name, p.magnitude) for p in plans]
+    labels = [curve_label(p.name, p.magnitude) for p in plans]
     if not labels or len(set(labels)) < len(labels):
         raise ParameterError(f"transforms = {labels}: allowed is one or more, with names that differ")
     if seed is not None or any(None in p.seeds() for p in plans):
@@ -207,190 +209,3 @@ def _checked_reference(reference: Reference, nan_policy: str, backend: Backend) 
         which = "the reference image" if reference.index is None else f"the reference, slice {reference.index},"
         raise ParameterError(f"{which} is constant (value {own.mean_x[0]:g}): it correlates with nothing")
     return Reference(image, mask, reference.index)
-
-
-def measure(battery: BatteryPlan, slab: Array, start: int) -> list[Measured]:
-    """Return what each member of a battery has to do with the slices of a slab, the first of which is `start`."""
-    results: dict[int, Measured] = {}
-    with use_backend(battery.backend.name):
-        for group in battery.groups:
-            slices, slice_mask, moments = _group_moments(battery, group, slab, start)
-            for member in group.members:
-                results[id(member)] = _member(battery, group, member, moments, slices, slice_mask)
-    return [results[id(member)] for member in battery.members]
-
-
-def _group_moments(
-    battery: BatteryPlan, group: Group, slab: Array, start: int
-) -> tuple[Array, Array | None, list[Moments]]:
-    """Return the slices that a group sees, which of their pixels count, and the moments with its images."""
-    omit = battery.nan_policy == "omit" and slab.dtype.kind == "f"
-    match group.steps:
-        case (Elastic() as elastic,) if not (omit and np.isnan(slab).any()):
-            return slab, None, _elastic_moments(battery, group, elastic, slab, start)
-        case ():
-            slices = slab
-        case steps:
-            slices = np.stack([_stepped(battery, steps, image, start + n) for n, image in enumerate(slab)])
-    mask = ~np.isnan(slices) if omit else None
-    if mask is not None and mask.all():
-        mask = None
-    moments = battery.backend.moments(group.images, slices, reference_mask=group.mask(), slice_mask=mask)
-    return slices, mask, moments
-
-
-def _elastic_moments(battery: BatteryPlan, group: Group, elastic: Elastic, slab: Array, start: int) -> list[Moments]:
-    """Return the moments with elastically deformed slices, which are not kept."""
-    alpha, sigma = check_alpha_sigma(elastic.alpha, elastic.sigma, 2)
-    return battery.backend.warp_moments(
-        group.images,
-        slab,
-        seed=seed_or_fresh(battery.seed) if elastic.seed is None else elastic.seed,
-        stream=displacement_streams(2, start + np.arange(len(slab))),
-        alpha=np.array(alpha),
-        sigma=sigma,
-        truncate=TRUNCATE,
-        order=elastic.order,
-        mode=elastic.mode,
-        cval=elastic.cval,
-        reference_mask=group.mask(),
-    )
-
-
-def _stepped(battery: BatteryPlan, steps: Sequence[Transform], image: Array, index: int) -> Array:
-    """Return a slice after the steps of a transform; elastic ones without a seed take the battery's."""
-    shape = image.shape
-    for step in steps:
-        step = step.seeded(battery.seed) if isinstance(step, Elastic) else step
-        image = np.asarray(step(image, index=index))
-    if image.shape != shape:
-        raise ParameterError(
-            f"transform = {steps[-1].name!r} turns shape {shape} into {image.shape}: allowed is {shape}"
-        )
-    return image
-
-
-def _member(
-    battery: BatteryPlan, group: Group, member: Member, moments: list[Moments], slices: Array, slice_mask: Array | None
-) -> Measured:
-    """Return the correlations of one member from its group's moments."""
-    pair = moments[member.column]
-    constant = pair.constant_y
-    if member.noise is None:
-        r = pair.correlation()
-    else:
-        own = _noise_moments(battery, group, member, slices, slice_mask)
-        factor = member.plan.noise.factor if member.plan.noise is not None else 0.0
-        r = _noisy_correlation(pair, moments[member.column + 1], own, factor)
-        r[constant] = np.nan
-    flags = np.where(constant & (pair.count > 0), "constant", np.where(np.isnan(r), "nan", ""))
-    return Measured(r, pair.count, *_interval_parts(pair, battery.ci), flags)
-
-
-def _interval_parts(pair: Moments, ci: str | None) -> tuple[Floats, Floats, Floats]:
-    """Return n_eff, standard error and degrees of freedom of each pair."""
-    standard_error, df, n_eff = uncertainty(pair, ci)
-    return n_eff, standard_error, df
-
-
-def _noise_moments(
-    battery: BatteryPlan, group: Group, member: Member, slices: Array, slice_mask: Array | None
-) -> Moments:
-    """Return the moments of the reference with the noise, over the pixels that each slice leaves."""
-    noise = group.images[member.column + 1][np.newaxis]
-    if slice_mask is not None:
-        noise = np.broadcast_to(noise, slices.shape)
-    return battery.backend.moments(
-        [group.images[member.column]], noise, reference_mask=group.masks[member.column], slice_mask=slice_mask
-    )[0]
-
-
-def _noisy_correlation(pair: Moments, with_noise: Moments, own: Moments, factor: float) -> Floats:
-    """Return the correlation of x with y / std(y) + factor * e.
-
-    `pair` has the moments of x and y, `with_noise` those of e and y, `own` those of x and e. With sums over pixels:
-    S_xy / s + m S_xe over the root of S_xx (n + 2 m S_ye / s + m^2 S_ee), s the standard deviation of y.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        product = pair.ss_xy / pair.std_y + factor * own.ss_xy
-        square = pair.count + 2 * factor * with_noise.ss_xy / pair.std_y + factor * factor * own.ss_y
-        return np.clip(divide_by_roots(product, pair.ss_x, square), -1.0, 1.0)
-
-
-def available_threads() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def run(
-    battery: BatteryPlan,
-    slabs: Iterable[tuple[int, Array]],
-    *,
-    threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> list[list[Measured]]:
-    """Measure all slabs, in order; the next ones are read while the last ones are computed.
-
-    At most ``threads + 1`` slabs are held at a time. `progress` is told the number of slices after every slab.
-    A caller's own functions may not stand being called at once or out of order: they are run by one thread.
-    """
-    own = all(isinstance(step, (Permutation, Elastic)) for group in battery.groups for step in group.steps)
-    threads = (threads or available_threads()) if own else 1
-    parts: list[list[Measured]] = []
-    waiting: deque[Future[list[Measured]]] = deque()
-
-    def collect() -> None:
-        parts.append(waiting.popleft().result())
-        if progress is not None:
-            progress(len(parts[-1][0].n))
-
-    with ThreadPoolExecutor(threads, "stackcorr") as pool:
-        try:
-            for start, slab in slabs:
-                context = contextvars.copy_context()  # a caller's function may look into it
-                waiting.append(pool.submit(context.run, measure, battery, slab, start))
-                if len(waiting) > threads:
-                    collect()
-            while waiting:
-                collect()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    return parts
-
-
-def finish(
-    battery: BatteryPlan, parts: Sequence[Sequence[Measured]], *, spacing: float | None = None
-) -> list[records.StackCorrelation]:
-    """Return the results of all members from the parts of all slabs, in the order of the slices."""
-    results = []
-    for member, measured in zip(battery.members, zip(*parts, strict=True), strict=True):
-        statistic, n, n_eff, standard_error, df, flags = map(np.concatenate, zip(*measured, strict=True))
-        results.append(
-            records.StackCorrelation(
-                statistic=statistic,
-                distance=np.arange(len(statistic)) - (member.reference.index or 0),
-                n=n,
-                n_eff=n_eff,
-                standard_error=standard_error,
-                df=df,
-                flags=tuple(flags.tolist()),
-                reference=member.reference.index,
-                transform=member.plan.name,
-                noise=member.plan.magnitude,
-                method=battery.ci or "none",
-                seed=member.plan.seed(battery.seed),
-                backend=battery.backend.name,
-                spacing=spacing,
-            )
-        )
-    _warn_of_constant_slices(results)
-    return results
-
-
-def _warn_of_constant_slices(results: Sequence[records.StackCorrelation]) -> None:
-    """Warn once of all slices without variance."""
-    constant = sorted({n for result in results for n, flag in enumerate(result.flags) if flag == "constant"})
-    if constant:
-        names = ", ".join(map(str, constant[:10])) + (f" and {len(constant) - 10} more" if len(constant) > 10 else "")
-        warn(f"slices without variance have r = NaN: {names}", ConstantSliceWarning)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import battery
+from . import battery, measurement
 from .arrays import Stack, get_backend, take
 from .backends.base import Array
 from .errors import ConstantSliceWarning, ParameterError, warn
@@ -26,7 +26,7 @@ def image_correlation(
     image_2: Any,
     *,
     mask: Any = None,
-    ci: str | None = "fisher",
+    ci: str | None = "tiles",
     nan_policy: str = "raise",
     backend: str | None = None,
 ) -> Correlation:
@@ -38,8 +38,8 @@ def image_correlation(
         bool, integers, float32 or float64.
     mask : (Y, X) bool array, optional
         Pixels that count.
-    ci : {"fisher", None}
-        How the standard error is found. Fisher's takes pixels as independent: see ``intervals.fisher``.
+    ci : {"tiles", "effective", "fisher", None}
+        How the standard error is found: see ``gpu_stackcorr.intervals`` for what each assumes.
     nan_policy : {"raise", "omit", "propagate"}
         NaN pixels are an error, are left out, or make r NaN.
     backend : str, optional
@@ -55,6 +55,12 @@ def image_correlation(
     ------
     ParameterError
         If shapes differ or `image_1` is constant.
+
+    Notes
+    -----
+    ``ci="tiles"`` assumes that the images are stationary and wider than a few of their structures; do not trust it
+    where `saturated` is set. A correlation near 0 at zero shift is no proof of independence: it says nothing of
+    shifted or nonlinear likeness.
 
     Examples
     --------
@@ -73,15 +79,17 @@ def image_correlation(
     compared = second if reference.mask is None else second[reference.mask]
     if nan_policy == "raise" and (count := _nan_count(compared)):
         raise ParameterError(f"image_2 has {count} NaN pixels: nan_policy='omit' leaves them out")
-    measured = battery.measure(plan, second[np.newaxis], 0)[0]
+    measured = measurement.measure(plan, second[np.newaxis], 0)[0]
     if measured.flags[0] == "constant":
         warn("image_2 has no variance: r = NaN", ConstantSliceWarning)
     return Correlation(
         statistic=float(measured.statistic[0]),
         n=int(measured.n[0]),
-        n_eff=float(measured.n_eff[0]),
-        standard_error=float(measured.standard_error[0]),
-        df=float(measured.df[0]),
+        n_eff=float(measured.uncertainty.n_eff[0]),
+        standard_error=float(measured.uncertainty.standard_error[0]),
+        df=float(measured.uncertainty.df[0]),
+        window=int(measured.uncertainty.window[0]),
+        saturated=bool(measured.uncertainty.saturated[0]),
         method=ci or "none",
         backend=engine.name,
     )
@@ -94,7 +102,7 @@ def stack_correlation(
     transform: Transform | Callable[[Any], Any] | None = None,
     noise: Any = 0,
     mask: Any = None,
-    ci: str | None = "fisher",
+    ci: str | None = "tiles",
     nan_policy: str = "raise",
     seed: int | None = None,
     backend: str | None = None,
@@ -114,8 +122,8 @@ def stack_correlation(
         or the noise itself. One field is used for all slices.
     mask : (Y, X) bool array, optional
         Pixels of the reference that count.
-    ci : {"fisher", None}
-        How the standard error is found. Fisher's takes pixels as independent: see ``intervals.fisher``.
+    ci : {"tiles", "effective", "fisher", None}
+        How the standard error is found: see ``gpu_stackcorr.intervals`` for what each assumes.
     nan_policy : {"raise", "omit", "propagate"}
         NaN pixels of a slice are an error, are left out of its pair, or flag it and make its r NaN.
     seed : int, optional
@@ -132,6 +140,12 @@ def stack_correlation(
     ------
     ParameterError
         If a parameter is not allowed, a reference is constant, or there are NaN and ``nan_policy="raise"``.
+
+    Notes
+    -----
+    ``ci="tiles"`` assumes that the images are stationary and wider than a few of their structures; do not trust it
+    where `saturated` is set. A correlation near 0 at zero shift is no proof of independence: it says nothing of
+    shifted or nonlinear likeness.
 
     Examples
     --------
@@ -163,7 +177,7 @@ def transform_battery(
     *,
     reference: Any = 0,
     mask: Any = None,
-    ci: str | None = "fisher",
+    ci: str | None = "tiles",
     nan_policy: str = "raise",
     seed: int | None = None,
     backend: str | None = None,
@@ -186,6 +200,12 @@ def transform_battery(
     Battery
         A mapping of labels to `StackCorrelation`, in the order of `transforms`.
 
+    Notes
+    -----
+    ``ci="tiles"`` assumes that the images are stationary and wider than a few of their structures; do not trust it
+    where `saturated` is set. A correlation near 0 at zero shift is no proof of independence: it says nothing of
+    shifted or nonlinear likeness.
+
     Examples
     --------
     >>> import numpy as np
@@ -207,7 +227,7 @@ def noise_sweep(
     reference: Any = 0,
     transform: Transform | Callable[[Any], Any] | None = None,
     mask: Any = None,
-    ci: str | None = "fisher",
+    ci: str | None = "tiles",
     nan_policy: str = "raise",
     seed: int | None = None,
     backend: str | None = None,
@@ -230,6 +250,12 @@ def noise_sweep(
     Returns
     -------
     Battery
+
+    Notes
+    -----
+    ``ci="tiles"`` assumes that the images are stationary and wider than a few of their structures; do not trust it
+    where `saturated` is set. A correlation near 0 at zero shift is no proof of independence: it says nothing of
+    shifted or nonlinear likeness.
     """
     transforms = [Compose(as_transform(transform), AddNoise(float(m))) for m in magnitudes]
     return transform_battery(
@@ -258,8 +284,8 @@ def _correlate(
         for _ in _without_nan(slabs(stack)):  # before the work where that is cheap
             pass
     parts = slabs(stack)
-    measured = battery.run(plan, _without_nan(parts) if nan_policy == "raise" else parts)
-    return battery.finish(plan, measured, spacing=stack.spacing)
+    measured = measurement.run(plan, _without_nan(parts) if nan_policy == "raise" else parts)
+    return measurement.finish(plan, measured, spacing=stack.spacing)
 
 
 def slabs(stack: Stack, slab_bytes: int = SLAB_BYTES) -> Iterator[tuple[int, Array]]:

@@ -1,4 +1,12 @@
-"""How uncertain a correlation is: the standard error of ``atanh r`` and its degrees of freedom."""
+"""How uncertain a correlation is: the standard error of ``atanh r`` and its degrees of freedom, by several methods.
+
+``"tiles"``, for images whose neighbouring pixels are alike: the image is cut into 16 x 16 cells, and the variance of r
+is taken from the covariances between cells up to the lag at which they vanish. It assumes that the image is stationary
+and wider than a few of its structures; where the cells are still correlated at a quarter of the image, the window is
+*saturated* and the interval is too narrow. ``"effective"``: Fisher's with the number of independent pixels that the two
+autocorrelations give; right for Gaussian fields of like lengths only. ``"fisher"``: takes all pixels as independent,
+which those of a micrograph are not, and is then far too narrow.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +18,56 @@ from numpy.typing import NDArray
 from .errors import ParameterError
 from .moments import Moments
 
-METHODS = ("fisher", None)
+Floats = NDArray[np.float64]
+Edges = tuple[NDArray[np.intp], NDArray[np.intp]]
+
+METHODS = ("tiles", "effective", "fisher", None)
 """The values of ``ci=``."""
+
+GRID = 16
+"""Cells along each axis of an image. An image with fewer pixels a side gets the interval (-1, 1)."""
+
+VANISHED = 0.05
+"""Share of the variance below which the covariance of cells counts as gone."""
+
+LARGEST_WINDOW = GRID // 4
+"""Lag in cells at which the search for that ends."""
+
+TRUNCATION = 0.1
+"""Autocorrelation at which ``"effective"`` begins to taper: what lies farther out is mostly noise."""
 
 
 class Uncertainty(NamedTuple):
-    """Of the correlation of each pair: standard error of ``atanh r``, its degrees of freedom, the effective pixels."""
+    """Of the correlation of each pair, arrays of one shape.
 
-    standard_error: NDArray[np.float64]
-    df: NDArray[np.float64]
-    n_eff: NDArray[np.float64]
+    Attributes
+    ----------
+    standard_error : float64 array
+        Of ``atanh r``; infinite where nothing is known, NaN where nothing was asked.
+    df : float64 array
+        Its degrees of freedom; infinite for a normal distribution.
+    n_eff : float64 array
+        Independent pixels that would give the same standard error.
+    window : int64 array
+        Lag in cells at which covariances were cut; 0 for other methods than tiles.
+    saturated : bool array
+        Whether cells were still correlated at the largest window, or the image too small to say.
+    """
+
+    standard_error: Floats
+    df: Floats
+    n_eff: Floats
+    window: NDArray[np.int64]
+    saturated: NDArray[np.bool_]
+
+
+class CellSums(NamedTuple):
+    """Sums over each cell of two standardised images u and v, and its pixels: arrays (..., cells_y, cells_x)."""
+
+    pixels: Floats
+    uu: Floats
+    vv: Floats
+    uv: Floats
 
 
 def check_method(ci: str | None) -> str | None:
@@ -29,23 +77,169 @@ def check_method(ci: str | None) -> str | None:
     return ci
 
 
-def uncertainty(moments: Moments, ci: str | None) -> Uncertainty:
-    """Return the uncertainty of the correlations that `moments` give, by the method `ci`."""
-    if ci is None:
-        unknown = np.full(moments.count.shape, np.nan)
-        return Uncertainty(unknown, unknown, unknown)
-    return fisher(moments.count)
+def without_window(standard_error: Floats, df: Floats, n_eff: Floats) -> Uncertainty:
+    """Return the uncertainty by a method that has no window."""
+    shape = np.shape(standard_error)
+    return Uncertainty(standard_error, df, n_eff, np.zeros(shape, np.int64), np.zeros(shape, bool))
 
 
-def fisher(count: NDArray[np.int64]) -> Uncertainty:
+def unknown(shape: tuple[int, ...]) -> Uncertainty:
+    """Return the uncertainty that was not asked for: NaN."""
+    nan = np.full(shape, np.nan)
+    return without_window(nan, nan, nan)
+
+
+def too_small(shape: tuple[int, ...]) -> Uncertainty:
+    """Return the uncertainty of pairs of images with fewer pixels a side than the grid has cells: nothing is known."""
+    return fisher(np.zeros(shape, np.int64))._replace(saturated=np.ones(shape, bool))
+
+
+def fisher(count: NDArray[np.int64] | Floats) -> Uncertainty:
     """Return Fisher's standard error ``1 / sqrt(n - 3)``, which takes the n pixels as independent.
 
-    Neighbouring pixels of a micrograph are not independent, and the interval is then far too narrow. Fewer than four
-    pixels have an infinite standard error.
+    Fewer than four pixels have an infinite standard error.
 
     R. A. Fisher, "On the 'probable error' of a coefficient of correlation deduced from a small sample", Metron 1
     (1921) 3-32.
     """
     with np.errstate(divide="ignore"):
         standard_error = np.where(count > 3, 1 / np.sqrt(np.maximum(count - 3.0, 0)), np.inf)
-    return Uncertainty(standard_error, np.full(count.shape, np.inf), count.astype(np.float64))
+    return without_window(standard_error, np.full(np.shape(count), np.inf), np.asarray(count, np.float64))
+
+
+def cell_edges(shape: tuple[int, ...]) -> Edges:
+    """Return the edges of the cells of an image (Y, X)."""
+    y, x = (np.rint(np.linspace(0, n, GRID + 1)).astype(np.intp) for n in shape)
+    return y, x
+
+
+def cell_sums(moments: Moments) -> CellSums:
+    """Return the sums of the standardised images over the cells of each pair, from the cells' moments.
+
+    With means M, m and standard deviations s of the whole and a cell, ``S_uv = (ss_xy + n (m_x - M_x)(m_y - M_y)) /
+    (s_x s_y)``, and likewise for uu and vv.
+    """
+    xx, yy, xy = centred_cells(moments)
+    std_x, std_y = (std[..., np.newaxis, np.newaxis] for std in (moments.std_x, moments.std_y))
+    assert moments.cells is not None
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        pixels = moments.cells.count.astype(np.float64)
+        return CellSums(pixels, xx / std_x / std_x, yy / std_y / std_y, xy / std_x / std_y)
+
+
+def centred_cells(moments: Moments) -> tuple[Floats, Floats, Floats]:
+    """Return the sums of squares and products of each cell about the means of the whole: xx, yy, xy."""
+    cells = moments.cells
+    assert cells is not None, "these moments were taken without tiles"
+    with np.errstate(invalid="ignore", over="ignore"):
+        delta_x = cells.mean_x - moments.mean_x[..., np.newaxis, np.newaxis]
+        delta_y = cells.mean_y - moments.mean_y[..., np.newaxis, np.newaxis]
+        n = cells.count
+        return (
+            cells.ss_x + n * delta_x * delta_x,
+            cells.ss_y + n * delta_y * delta_y,
+            cells.ss_xy + n * delta_x * delta_y,
+        )
+
+
+def influence(r: Floats, cells: CellSums) -> Floats:
+    """Return the sums over cells of the influence of each pixel on r, ``u v - (r / 2)(u^2 + v^2)``; all add up to 0."""
+    half = (np.asarray(r) / 2)[..., np.newaxis, np.newaxis]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(cells.uv - half * (cells.uu + cells.vv))
+
+
+def tile_uncertainty(r: Floats, influences: Floats, pixels: Floats) -> Uncertainty:
+    """Return the uncertainty of correlations from the influence sums of their cells.
+
+    Parameters
+    ----------
+    r : (...) array
+    influences : (..., GRID, GRID) array
+        See `influence`.
+    pixels : (..., GRID, GRID) array
+        Valid pixels of each cell.
+
+    Notes
+    -----
+    With C(h) the sum of products of influences of cells at lag h, K(h) that of their counts, p(k) the ratio of their
+    sums over the ring ``round(|h|) = k``, divided by that of k = 0, m the first k with p(k) < 0.05 (at most 4) and
+    lambda(h) = clip(2 - |h| / m, 0, 1):  A = sum lambda K / N^2;  V = max(sum lambda C / (1 - A), C(0) / 2) / N^2;
+    nu = N^2 / (K(0) sum lambda^2);  the standard error of atanh r is sqrt(V) / (1 - r^2) with nu degrees of freedom.
+    """
+    r = np.asarray(r, np.float64)
+    total = pixels.sum(axis=(-2, -1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        c, k = _autocovariance(influences), _autocovariance(pixels)
+        centre = (..., GRID - 1, GRID - 1)
+        window, saturated = _window(c, k)
+        taper = np.clip(2 - _DISTANCE / window[..., np.newaxis, np.newaxis], 0, 1)
+        share = (taper * k).sum(axis=(-2, -1)) / total**2
+        variance = (taper * c).sum(axis=(-2, -1)) / (1 - share)
+        variance = np.maximum(variance, c[centre] / 2) / total**2
+        df = total**2 / (k[centre] * (taper * taper).sum(axis=(-2, -1)))
+        standard_error = np.sqrt(variance) / (1 - r * r)
+        n_eff = 3 + 1 / (standard_error * standard_error)
+    exact = np.abs(r) == 1  # nothing varies: 0 / 0 above
+    standard_error = np.where(exact, 0.0, standard_error)
+    return Uncertainty(standard_error, df, np.where(exact, total, n_eff), window, saturated & ~exact)
+
+
+_LAG = np.arange(1 - GRID, GRID)
+_DISTANCE = np.hypot(_LAG[:, np.newaxis], _LAG)
+_RINGS = [np.rint(_DISTANCE) == k for k in range(LARGEST_WINDOW + 1)]
+
+
+def _autocovariance(cells: Floats) -> Floats:
+    """Return the sums of products of cells at every lag: (..., 2 GRID - 1, 2 GRID - 1), lag 0 in the middle."""
+    size = (2 * GRID, 2 * GRID)
+    power = np.abs(np.fft.rfft2(cells, size)) ** 2
+    products = np.fft.irfft2(power, size)
+    return np.asarray(np.roll(products, (GRID, GRID), axis=(-2, -1))[..., 1:, 1:])
+
+
+def _window(c: Floats, k: Floats) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the first ring at which the covariance of cells has vanished, and whether there was none."""
+    rings = np.stack([c[..., ring].sum(-1) / np.maximum(k[..., ring].sum(-1), 1e-9) for ring in _RINGS], axis=-1)
+    vanished = rings[..., 1:] / rings[..., :1] < VANISHED
+    saturated = ~vanished.any(axis=-1)
+    return np.where(saturated, LARGEST_WINDOW, vanished.argmax(axis=-1) + 1), saturated
+
+
+def effective(image_1: Floats, image_2: Floats, mask: NDArray[np.bool_] | None = None) -> Uncertainty:
+    """Return Fisher's standard error with an effective number of pixels, for one pair of images (Y, X).
+
+    ``n_eff = 1 + N^2 / sum_h n_h rho_1(h) rho_2(h)`` over all lags h, n_h the pairs of valid pixels at that lag. The
+    autocorrelations are tapered linearly to 0 between the radius at which they fall below 0.1 and twice that radius.
+    Right for Gaussian fields of like lengths only: other images vary more.
+
+    P. Clifford, S. Richardson and D. Hemon, Biometrics 45 (1989) 123-134; P. Dutilleul, Biometrics 49 (1993) 305-314.
+    """
+    valid = np.ones(image_1.shape) if mask is None else mask.astype(np.float64)
+    if min(image_1.shape) < GRID:
+        return too_small(())
+    size = tuple(2 * n for n in image_1.shape)
+    pairs = np.rint(_lag_products(valid, size))
+    rho_1, rho_2 = (_autocorrelation(image, valid, pairs, size) for image in (image_1, image_2))
+    n = pairs[0, 0]
+    n_eff = np.asarray(np.clip(1 + n * n / max((pairs * rho_1 * rho_2).sum(), 1.0), 1.0, n))
+    return fisher(n_eff)._replace(n_eff=n_eff)
+
+
+def _lag_products(values: Floats, size: tuple[int, ...]) -> Floats:
+    """Return the sums of products of an image with itself at every lag, lag (0, 0) first, by zero-padded FFT."""
+    return np.asarray(np.fft.irfft2(np.abs(np.fft.rfft2(values, size)) ** 2, size))
+
+
+def _autocorrelation(image: Floats, valid: Floats, pairs: Floats, size: tuple[int, ...]) -> Floats:
+    """Return the autocorrelation of an image at every lag, tapered to 0 where it has become small."""
+    centred = np.where(valid > 0, image - (np.where(valid > 0, image, 0.0)).sum() / valid.sum(), 0.0)
+    rho = _lag_products(centred, size) / np.maximum(pairs, 1)
+    rho /= rho[0, 0]
+    lag_y, lag_x = (np.minimum(np.arange(n), n - np.arange(n)) for n in size)
+    distance = np.hypot(lag_y[:, np.newaxis], lag_x)
+    ring = np.rint(distance).astype(np.intp)
+    weight = np.bincount(ring.ravel(), pairs.ravel())
+    radial = np.bincount(ring.ravel(), (rho * pairs).ravel()) / np.maximum(weight, 1)
+    radius = max(int(np.argmax(radial < TRUNCATION)), 1)
+    return np.asarray(rho * np.clip(2 - distance / radius, 0, 1))

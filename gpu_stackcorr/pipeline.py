@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import battery
+from . import battery, measurement
 from .arrays import Stack, get_backend
 from .correlation import SLAB_BYTES, find_reference, slabs
 from .errors import ParameterError
@@ -51,7 +51,7 @@ def correlate_volume(
     *,
     reference: Any = 0,
     mask: Any = None,
-    ci: str | None = "fisher",
+    ci: str | None = "tiles",
     seed: int | None = None,
     backend: str | None = None,
     threads: int | None = None,
@@ -94,8 +94,8 @@ def correlate_volume(
         if progress is not None:
             progress(done, len(stack))
 
-    measured = battery.run(plan, slabs(stack, slab_bytes), threads=threads, progress=report)
-    return Battery(tuple(battery.finish(plan, measured, spacing=stack.spacing)))
+    measured = measurement.run(plan, slabs(stack, slab_bytes), threads=threads, progress=report)
+    return Battery(tuple(measurement.finish(plan, measured, spacing=stack.spacing)))
 
 
 def estimate(
@@ -119,9 +119,9 @@ def estimate(
     start = time.perf_counter()
     slab = stack.slab(0, 1)
     read = time.perf_counter() - start
-    battery.measure(plan, slab, 0)  # what is loaded and set up once
+    measurement.measure(plan, slab, 0)  # what is loaded and set up once
     start = time.perf_counter()
-    battery.measure(plan, slab, 0)
+    measurement.measure(plan, slab, 0)
     computed = time.perf_counter() - start
     held = min(len(stack) * slab.nbytes, slab_bytes * (threads + 2))
     return Cost(len(stack) * max(read, computed / threads), held + _fixed_bytes(stack, plan, threads))
@@ -142,7 +142,7 @@ def _threads_and_slab(stack: Stack, plan: battery.BatteryPlan, threads: int | No
     if threads is not None and (not isinstance(threads, (int, np.integer)) or threads < 1):
         raise ParameterError(f"threads = {threads!r}: allowed are integers of 1 or more")
     each = stack.shape[1] * stack.shape[2] * stack.dtype.itemsize
-    candidates = [threads] if threads is not None else range(battery.available_threads(), 0, -1)
+    candidates = [threads] if threads is not None else range(measurement.available_threads(), 0, -1)
     for count in candidates:
         left = memory - _fixed_bytes(stack, plan, count)
         if left >= (count + 2) * each:

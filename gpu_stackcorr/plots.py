@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ParameterError
-from .records import StackCorrelation
+from .records import ConfidenceInterval, StackCorrelation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +24,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 LINE_STYLES = ("-", (0, (6, 2)), (0, (6, 2, 1.2, 2)), (0, (2, 1.6)), (0, (6, 2, 1.2, 2, 1.2, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BAND = "#9a9a9a"
+
+WIDEST_BAND = 0.4
+"""How far below the lowest r a band is shown."""
 GUIDE = "#555555"
 
 FEW_SLICES = 32
@@ -76,10 +79,13 @@ def plot_correlations(
 
         ax = pyplot.subplots(layout="constrained")[1]
     bands = [result.confidence_interval(confidence_level) for result in results]
-    for result, (low, high) in zip(results, bands, strict=True):
-        # The edge keeps a band visible that is thinner than a line of the screen.
-        ax.fill_between(result.distance, low, high, color=BAND, alpha=0.45, linewidth=0.6, zorder=1.5)
     drawn = len(ax.lines)
+    alone = drawn + len(results) == 1
+    for number, (result, (low, high)) in enumerate(zip(results, bands, strict=True), start=drawn):
+        # Bands that overlap are told apart by the colours of their curves; one alone is grey, as in the notebook. The
+        # edge keeps a band visible that is thinner than a line of the screen.
+        style = {"color": BAND, "alpha": 0.45} if alone else {"color": COLOURS[number % len(COLOURS)], "alpha": 0.14}
+        ax.fill_between(result.distance, low, high, linewidth=0.6, zorder=1.5, **style)
     for number, result in enumerate(results, start=drawn):
         ax.plot(
             result.distance, result.statistic, label=curve_name(result), **_line(result, number, drawn + len(results))
@@ -88,7 +94,7 @@ def plot_correlations(
         distance = results[0].distance
         known = np.asarray(expected(distance), np.float64)
         ax.plot(distance, known, color="black", linestyle=(0, (1, 1.4)), linewidth=2.2, zorder=4, label="expected")
-    _label_axes(ax, results)
+    _label_axes(ax, results, lowest=min(map(_lowest, results, bands)))
     # The band's own entry in the legend, once for all curves.
     if (band := band_name(results, confidence_level)) not in ax.get_legend_handles_labels()[1]:
         ax.fill_between([], [], color=BAND, alpha=0.45, label=band)
@@ -113,7 +119,9 @@ def curve_name(result: StackCorrelation) -> str:
 def band_name(results: Sequence[StackCorrelation], confidence_level: float) -> str:
     """Return what a figure calls the bands: the level, and the method where all results share one."""
     methods = {result.method for result in results}
-    method = {"fisher": " (Fisher)"}.get(methods.pop(), "") if len(methods) == 1 else ""
+    method = (
+        {"fisher": " (Fisher)", "effective": " (effective pixels)"}.get(methods.pop(), "") if len(methods) == 1 else ""
+    )
     return f"{100 * confidence_level:g} % band{method}"
 
 
@@ -132,7 +140,16 @@ def _line(result: StackCorrelation, number: int, count: int) -> dict[str, Any]:
     }
 
 
-def _label_axes(ax: Axes, results: Sequence[StackCorrelation]) -> None:
+def _lowest(result: StackCorrelation, band: ConfidenceInterval) -> float:
+    """Return the lowest r to show: that of the band, unless it is so wide that the curve would be flat."""
+    known = ~np.isnan(result.statistic)
+    if not known.any():
+        return 0.0
+    r = float(result.statistic[known].min())
+    return max(float(np.nanmin(band.low, initial=r)), r - WIDEST_BAND)
+
+
+def _label_axes(ax: Axes, results: Sequence[StackCorrelation], lowest: float) -> None:
     """Name the axes, add that in nm, and choose the range of r."""
     from matplotlib.ticker import MaxNLocator
 
@@ -143,7 +160,6 @@ def _label_axes(ax: Axes, results: Sequence[StackCorrelation]) -> None:
     ax.set_xlabel(where if reference is None else f"Distance from slice {reference}, in slices")
     ax.set_ylabel("Correlation r")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    lowest = min((float(np.nanmin(r.statistic)) for r in results if not np.isnan(r.statistic).all()), default=0.0)
     # Curves that were there before stay in sight.
     below = ax.get_ylim()[0] if ax.get_legend() else 0.0
     ax.set_ylim(min(-0.05, lowest - 0.05, below), 1.05)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from statistics import NormalDist
@@ -76,13 +77,16 @@ class Table(ABC):
             raise ImportError("to_dataframe needs pandas: pip install pandas") from error
         return DataFrame(self.columns(confidence_level))
 
-    def to_csv(self, path: str | PathLike[str], confidence_level: float = 0.95) -> None:
-        """Write the table as CSV: shortest digits that give the same float64 back, empty where not defined."""
+    def to_csv(self, path: str | PathLike[str] | None = None, confidence_level: float = 0.95) -> str:
+        """Return the table as CSV, empty where a value is not defined; write it to `path` where given."""
         columns = self.columns(confidence_level)
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(zip(*(map(_or_none, column) for column in columns.values()), strict=True))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*(map(_or_none, column) for column in columns.values()), strict=True))
+        if path is not None:
+            Path(path).write_text(text.getvalue(), encoding="utf-8", newline="")
+        return text.getvalue()
 
     def to_json(self, path: str | PathLike[str] | None = None, confidence_level: float = 0.95) -> str:
         """Return the table as JSON, an array a column, null where not defined; write it to `path` where given."""
@@ -94,8 +98,8 @@ class Table(ABC):
 
 
 def _or_none(value: Any) -> Any:
-    """Return None for NaN, which neither CSV nor JSON has a word for."""
-    return None if isinstance(value, float) and math.isnan(value) else value
+    """Return None for NaN and infinity, which JSON has no words for."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +118,13 @@ class Correlation(Table):
         Of ``atanh(statistic)``; infinite where nothing is known of it.
     df : float
         Degrees of freedom of the standard error; infinite for a normal distribution.
+    window : int
+        Lag in cells at which ``"tiles"`` cut the covariances; 0 for other methods.
+    saturated : bool
+        Whether cells were still correlated there: the interval is then too narrow. Also set where the image has fewer
+        than 16 pixels a side: the interval is then (-1, 1).
     method : str
-        How the standard error was found: ``"fisher"``, or ``"none"``.
+        How the standard error was found: ``"tiles"``, ``"effective"``, ``"fisher"`` or ``"none"``.
     backend : str
         Where it was computed.
     """
@@ -125,6 +134,8 @@ class Correlation(Table):
     n_eff: float
     standard_error: float
     df: float
+    window: int
+    saturated: bool
     method: str
     backend: str
 
@@ -135,7 +146,16 @@ class Correlation(Table):
     def columns(self, confidence_level: float = 0.95) -> dict[str, list[Any]]:
         """Return a table of one row."""
         low, high = self.confidence_interval(confidence_level)
-        row = {"r": self.statistic, "low": float(low), "high": float(high), "n": self.n, "n_eff": self.n_eff}
+        row = {
+            "r": self.statistic,
+            "low": float(low),
+            "high": float(high),
+            "n": self.n,
+            "n_eff": self.n_eff,
+            "df": self.df,
+            "window": self.window,
+            "saturated": self.saturated,
+        }
         return {name: [value] for name, value in row.items()}
 
 
@@ -161,6 +181,8 @@ class StackCorrelation(Table):
     n : int64 array
         Pixels compared.
     n_eff, standard_error, df : float64 arrays
+    window : int64 array
+    saturated : bool array
         As in `Correlation`.
     flags : tuple of str
         ``""``, ``"constant"`` or ``"nan"`` for each slice.
@@ -186,6 +208,8 @@ class StackCorrelation(Table):
     n_eff: Floats
     standard_error: Floats
     df: Floats
+    window: NDArray[np.int64]
+    saturated: NDArray[np.bool_]
     flags: tuple[str, ...]
     reference: int | None
     transform: str
@@ -222,6 +246,9 @@ class StackCorrelation(Table):
             "high": high.tolist(),
             "n": self.n.tolist(),
             "n_eff": self.n_eff.tolist(),
+            "df": self.df.tolist(),
+            "window": self.window.tolist(),
+            "saturated": self.saturated.tolist(),
             "flag": list(self.flags),
         }
 
@@ -283,6 +310,8 @@ class DecorrelationDepth(Table):
         The largest distance that was looked at.
     spacing : float or None
         Distance between slices in nm, where known.
+    bounds : callable or None
+        Takes a confidence level, returns the interval; None where there is none to be had.
     """
 
     statistic: float
@@ -290,6 +319,25 @@ class DecorrelationDepth(Table):
     first_below: int | None
     farthest: int
     spacing: float | None = None
+    bounds: Callable[[float], ConfidenceInterval] | None = field(default=None, repr=False, compare=False)
+
+    def confidence_interval(self, confidence_level: float = 0.95) -> ConfidenceInterval:
+        """Return the interval in slices, at a confidence level between 0 and 1.
+
+        Its upper end is infinite where the upper bound of the correlation stays above the threshold: "more than
+        `farthest`". Its lower end is then at most `farthest`. Both are NaN for the curve of a single reference.
+        """
+        return ConfidenceInterval(math.nan, math.nan) if self.bounds is None else self.bounds(confidence_level)
+
+    @property
+    def low(self) -> float:
+        """The lower end of the 95 % interval in slices; NaN where there is none."""
+        return float(self.confidence_interval().low)
+
+    @property
+    def high(self) -> float:
+        """The upper end of the 95 % interval in slices, infinite for "more than `farthest`"; NaN where none is."""
+        return float(self.confidence_interval().high)
 
     @property
     def nm(self) -> float | None:
@@ -298,9 +346,12 @@ class DecorrelationDepth(Table):
 
     def columns(self, confidence_level: float = 0.95) -> dict[str, list[Any]]:
         """Return a table of one row."""
+        low, high = self.confidence_interval(confidence_level)
         row = {
             "threshold": self.threshold,
             "depth": self.statistic,
+            "low": low,
+            "high": high,
             "depth_nm": self.nm,
             "first_below": self.first_below,
             "farthest": self.farthest,

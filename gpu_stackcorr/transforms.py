@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import get_backend
+from .backends.base import Edges
 from .deformation import check_alpha_sigma, check_interpolation, elastic_transform
 from .errors import ParameterError
 from .random_fields import Axis, Purpose, check_seed, seed_or_fresh, stream
@@ -58,6 +59,15 @@ class Permutation(Transform):
         """Return a view of an image or stack, its two last axes moved."""
         image = np.asarray(image)
         return np.rot90(image[..., ::-1] if self.mirrored else image, self.turns, axes=(-2, -1))
+
+    def edges(self, edges: Edges) -> Edges:
+        """Return the edges of cells along y and x after the permutation of an image that they divide."""
+        y, x = edges
+        if self.mirrored:
+            x = x[-1] - x[::-1]
+        for _ in range(self.turns % 4):
+            y, x = x[-1] - x[::-1], y
+        return y, x
 
     def after(self, first: Permutation) -> Permutation:
         """Return the permutation that does `first` and then this one."""

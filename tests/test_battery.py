@@ -17,6 +17,7 @@ from real_data import real_data
 from gpu_stackcorr import (
     battery,
     elastic_transform,
+    measurement,
     noise_sweep,
     phantom,
     stack_correlation,
@@ -560,13 +561,13 @@ def test_a_whole_battery_reads_each_slice_once(nan_policy):
 def measured(plan, stack, length, threads):
     """Return the results of a plan over slabs of `length` slices, each array as bytes."""
     starts = range(0, len(stack), length)
-    parts = battery.run(plan, ((n, stack[n : n + length]) for n in starts), threads=threads)
+    parts = measurement.run(plan, ((n, stack[n : n + length]) for n in starts), threads=threads)
     return [
         (
             r.flags,
             *(getattr(r, name).tobytes() for name in ("statistic", "n", "n_eff", "standard_error", "df", "distance")),
         )
-        for r in battery.finish(plan, parts)
+        for r in measurement.finish(plan, parts)
     ]
 
 

@@ -67,8 +67,9 @@ def stack(tmp_path_factory) -> Path:
 
 
 def test_correlate_gives_values_worked_by_hand(small):
-    table = rows(succeed("correlate", small, "--voxel-size", "50,4,4"))
-    assert list(table[0]) == "transform noise distance distance_nm r low high n n_eff flag".split()  # noqa: SIM905
+    table = rows(succeed("correlate", small, "--voxel-size", "50,4,4", "--ci", "fisher"))
+    columns = "transform noise distance distance_nm r low high n n_eff df window saturated flag"
+    assert list(table[0]) == columns.split()  # noqa: SIM905
     assert [float(row["r"]) for row in table] == [1.0, -1.0, pytest.approx(8 / 70**0.5, abs=1e-15)]
     assert [row["distance_nm"] for row in table] == ["0.0", "50.0", "100.0"]
     # atanh r -+ 1.959964 / sqrt(n - 3), with n = 4.
@@ -94,7 +95,7 @@ def test_correlate_takes_transforms_by_name(small):
 
 
 def test_confidence_reaches_the_table(small):
-    table = rows(succeed("correlate", small, "--confidence", "0.6826894921370859"))
+    table = rows(succeed("correlate", small, "--confidence", "0.6826894921370859", "--ci", "fisher"))
     assert float(table[2]["high"]) == pytest.approx(np.tanh(np.arctanh(8 / 70**0.5) + 1), abs=1e-12)
 
 

@@ -12,15 +12,16 @@ from properties import given, st
 
 from gpu_stackcorr.correlation import image_correlation, stack_correlation
 from gpu_stackcorr.errors import ParameterError
-from gpu_stackcorr.intervals import METHODS, check_method, fisher, uncertainty
-from gpu_stackcorr.moments import Moments
+from gpu_stackcorr.intervals import METHODS, check_method, fisher, unknown
 from gpu_stackcorr.records import Correlation, correlation_interval
 
 
 def correlation(r: float, n: int) -> Correlation:
     """Return a correlation with Fisher's standard error."""
     found = fisher(np.array([n]))
-    return Correlation(r, n, float(found.n_eff[0]), float(found.standard_error[0]), math.inf, "fisher", "numpy")
+    return Correlation(
+        r, n, float(found.n_eff[0]), float(found.standard_error[0]), math.inf, 0, False, "fisher", "numpy"
+    )
 
 
 def test_by_hand() -> None:
@@ -50,11 +51,11 @@ def test_fisher_is_that_of_scipy(level: float, n: int) -> None:
     x = rng.normal(size=n)
     y = x + rng.normal(size=n)
     expected = scipy.stats.pearsonr(x, y)
-    result = image_correlation(x[None], y[None])
+    result = image_correlation(x[None], y[None], ci="fisher")
     assert result.statistic == pytest.approx(expected.statistic, rel=1e-13)
     low, high = result.confidence_interval(level)
     assert (low, high) == pytest.approx(tuple(expected.confidence_interval(level)), rel=1e-12)
-    many = stack_correlation(np.stack([x, y, -y])[:, None], transform=None)
+    many = stack_correlation(np.stack([x, y, -y])[:, None], transform=None, ci="fisher")
     low, high = many.confidence_interval(level)
     np.testing.assert_allclose([low[1], high[1]], expected.confidence_interval(level), rtol=1e-12)
     np.testing.assert_allclose([-high[2], -low[2]], expected.confidence_interval(level), rtol=1e-12)
@@ -139,7 +140,7 @@ def test_fisher_standard_error() -> None:
 
 
 def test_methods() -> None:
-    assert METHODS == ("fisher", None)
+    assert METHODS == ("tiles", "effective", "fisher", None)
     for name in METHODS:
         assert check_method(name) == name
 
@@ -157,9 +158,9 @@ def test_unknown_methods_are_refused(ci: Any) -> None:
 
 def test_no_method_gives_no_bounds() -> None:
     image = np.arange(12.0).reshape(3, 4) ** 2
-    zeros = np.zeros(1)
-    found = uncertainty(Moments(np.array([12]), zeros, zeros, zeros, zeros, zeros), None)
-    assert all(np.isnan(a).all() for a in found)
+    found = unknown((3,))
+    assert all(np.isnan(a).all() for a in (found.standard_error, found.df, found.n_eff))
+    assert not found.saturated.any()
     result = image_correlation(image, image.T.reshape(3, 4), ci=None)
     assert result.method == "none"
     assert 0 < result.statistic < 1

@@ -24,6 +24,8 @@ def result(r, *, reference=0, transform="identity", noise=0.0, spacing=None, met
         n_eff=np.full(count, 103.0),
         standard_error=np.full(count, 0.1),
         df=np.full(count, np.inf),
+        window=np.zeros(count, np.int64),
+        saturated=np.zeros(count, bool),
         flags=("",) * count,
         reference=reference,
         transform=transform,

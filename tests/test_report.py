@@ -325,7 +325,7 @@ def test_the_page_tells_everything_in_order(written, analysis):
     assert found.ids == ["file", "headline", "correlation", "flips", "noise", "elastic", "depths", "computed"]
     depth = analysis.depths["identity"]
     assert f"Slices decorrelate (r < 1/e) after {depth.statistic:.3g} slices ({depth.nm:.3g} nm)" in found.words
-    assert "far too narrow" in found.words
+    assert "16 × 16 cells" in found.words
     assert "share one noise field" in found.words
     for label in LABELS:
         assert label.replace("_", " ") in found.words

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from .options import (
     DEFAULT_MEMORY,
     BackendName,
     Channel,
+    Ci,
     Confidence,
     CropRange,
     Json,
@@ -72,6 +72,7 @@ def correlate(
     transform: TransformNames = None,
     reference: Reference = 0,
     confidence: Confidence = 0.95,
+    ci: Ci = "tiles",
     z: ZRange = None,
     crop: CropRange = None,
     channel: Channel = None,
@@ -92,6 +93,7 @@ def correlate(
                 opened,
                 transforms,
                 reference=reference,
+                ci=None if ci == "none" else ci,
                 seed=seed,
                 backend=backend,
                 threads=threads,
@@ -119,7 +121,4 @@ def _text(table: Battery, confidence: float, *, as_json: bool) -> str:
     """Return a table as the words that a file would have."""
     if as_json:
         return table.to_json(confidence_level=confidence) + "\n"
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "table.csv"
-        table.to_csv(file, confidence_level=confidence)
-        return file.read_text(encoding="utf-8")
+    return table.to_csv(confidence_level=confidence)

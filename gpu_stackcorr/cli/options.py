@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SELECTION, COMPUTING = "What is read", "How it is computed"
 """Panels of the help."""
 
+CI_METHODS = ("tiles", "effective", "fisher", "none")
 DEFAULT_MEMORY = 512 * 2**20
 
 
@@ -130,6 +131,13 @@ def number(lowest: float, highest: float = math.inf) -> Callable[[Any], float]:
         return value
 
     return read_number
+
+
+def check_ci(name: str) -> str:
+    """Return the name of a method for intervals."""
+    if name not in CI_METHODS:
+        raise typer.BadParameter(f"{name!r} is not a method: allowed are {', '.join(CI_METHODS)}")
+    return name
 
 
 def read_confidence(text: Any) -> float:
@@ -254,6 +262,16 @@ Reference = Annotated[
 ]
 Confidence = Annotated[
     float, typer.Option(parser=read_confidence, metavar="LEVEL", help="Level of the intervals, between 0 and 1.")
+]
+Ci = Annotated[
+    str,
+    typer.Option(
+        "--ci",
+        callback=check_ci,
+        metavar="METHOD",
+        help="How intervals are found: tiles holds for images whose neighbouring pixels are alike; effective for "
+        "Gaussian fields only; fisher takes all pixels as independent; none.",
+    ),
 ]
 BackendName = Annotated[
     str | None,

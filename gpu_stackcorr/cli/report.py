@@ -14,6 +14,7 @@ from .options import (
     DEFAULT_MEMORY,
     BackendName,
     Channel,
+    Ci,
     Confidence,
     CropRange,
     Json,
@@ -60,6 +61,7 @@ def report(
         bool, typer.Option("--elastic/--no-elastic", help="Compare elastically deformed slices as well.")
     ] = True,
     confidence: Confidence = 0.95,
+    ci: Ci = "tiles",
     z: ZRange = None,
     crop: CropRange = None,
     channel: Channel = None,
@@ -79,6 +81,7 @@ def report(
         sigma=sigma,
         elastic=elastic,
         confidence_level=confidence,
+        ci=None if ci == "none" else ci,
         seed=seed,
         backend=backend,
         threads=threads,

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_stackcorr.arrays import available_backends
-from gpu_stackcorr.battery import available_threads
 from gpu_stackcorr.decorrelation import decorrelation_depth
+from gpu_stackcorr.measurement import available_threads
 from gpu_stackcorr.pipeline import correlate_volume
 from gpu_stackcorr.plots import Expected
 from gpu_stackcorr.random_fields import seed_or_fresh
@@ -45,6 +45,8 @@ class ReportOptions:
         Magnitudes of the noise levels, in standard deviations of the slice.
     confidence_level : float
         Of every interval, between 0 and 1.
+    ci : str or None
+        How intervals are found: see ``gpu_stackcorr.intervals``.
     seed : int or None
         Of noise and deformations, 0 to 2^64 - 1; None draws one, which the report names.
     backend : str or None
@@ -61,6 +63,7 @@ class ReportOptions:
     elastic: bool = True
     noise: tuple[float, ...] = (0, 1, 2, 3, 4)
     confidence_level: float = 0.95
+    ci: str | None = "tiles"
     seed: int | None = None
     backend: str | None = None
     threads: int | None = None
@@ -205,6 +208,7 @@ def analyse(
         volume,
         transforms(options),
         reference=options.reference,
+        ci=options.ci,
         seed=seed,
         backend=options.backend,
         threads=options.threads,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpu_stackcorr.plots import curve_name
-from gpu_stackcorr.records import DecorrelationDepth
+from gpu_stackcorr.records import DecorrelationDepth, StackCorrelation
 
 from . import tables
 from .analysis import Analysis
@@ -48,6 +48,7 @@ def context(analysis: Analysis, figures: Path) -> dict[str, Any]:
         "depth": depth,
         "below": r_below(analysis, depth),
         "side": "" if analysis.index == 0 else "above" if analysis.identity.distance.max() > 0 else "below",
+        "saturated": named_saturated(analysis.identity),
         "depths": [(curve_name(result), analysis.depths[label]) for label, result in analysis.battery.items()],
         "flagged": {reason: named(indices) for reason, indices in analysis.flagged.items()}
         if any(analysis.flagged.values())
@@ -108,6 +109,12 @@ def named(indices: list[int]) -> str:
     """Return the numbers of slices, not more than can be read."""
     shown = ", ".join(map(str, indices[:MOST_NAMED]))
     return shown if len(indices) <= MOST_NAMED else f"{shown} and {len(indices) - MOST_NAMED} more"
+
+
+def named_saturated(curve: StackCorrelation) -> str | None:
+    """Return in words at how many distances the interval is too narrow; None where at none."""
+    count = int(curve.saturated.sum())
+    return None if count == 0 else f"{count} of {len(curve)} distances"
 
 
 def voxel_size(sizes: tuple[float | None, ...]) -> str | None:
