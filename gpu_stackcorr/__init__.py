@@ -15,25 +15,32 @@ if TYPE_CHECKING:
     from . import transforms as transforms
     from .arrays import available_backends, get_backend, use_backend
     from .correlation import image_correlation, noise_sweep, stack_correlation, transform_battery
-    from .decorrelation import decorrelation_depth
+    from .decorrelation import decorrelation_depth, split_advice
     from .deformation import displacement_field, elastic_transform, warp
+    from .lags import lag_correlation
+    from .matrices import correlation_matrix
     from .ndimage import gaussian_filter, map_coordinates, spline_filter
+    from .outliers import find_outlier_slices
     from .phantoms import phantom
     from .volumes import open_volume
 
 _HOMES = {
     "available_backends": "arrays",
+    "correlation_matrix": "matrices",
     "decorrelation_depth": "decorrelation",
     "displacement_field": "deformation",
     "elastic_transform": "deformation",
+    "find_outlier_slices": "outliers",
     "gaussian_filter": "ndimage",
     "get_backend": "arrays",
     "image_correlation": "correlation",
+    "lag_correlation": "lags",
     "map_coordinates": "ndimage",
     "noise_sweep": "correlation",
     "open_volume": "volumes",
     "phantom": "phantoms",
     "spline_filter": "ndimage",
+    "split_advice": "decorrelation",
     "stack_correlation": "correlation",
     "transform_battery": "correlation",
     "use_backend": "arrays",
@@ -44,18 +51,22 @@ _MODULES = ("notebook", "transforms")
 __all__ = [
     "__version__",
     "available_backends",
+    "correlation_matrix",
     "decorrelation_depth",
     "displacement_field",
     "elastic_transform",
+    "find_outlier_slices",
     "gaussian_filter",
     "get_backend",
     "image_correlation",
+    "lag_correlation",
     "map_coordinates",
     "noise_sweep",
     "notebook",
     "open_volume",
     "phantom",
     "spline_filter",
+    "split_advice",
     "stack_correlation",
     "transform_battery",
     "transforms",

@@ -125,6 +125,19 @@ def check_dtype(name: str, dtype: np.dtype[Any]) -> None:
         raise InputTypeError(f"{name} has dtype {dtype}: allowed are {REAL_DTYPES}")
 
 
+def check_mask(mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Return a mask, or raise where it is not bool, has another shape or leaves nothing."""
+    if mask is None:
+        return None
+    array = np.asarray(mask)
+    if array.shape != shape or array.dtype != bool or not array.any():
+        raise ParameterError(
+            f"mask has shape {array.shape}, dtype {array.dtype} and {np.count_nonzero(array)} pixels: "
+            f"allowed are bool masks of shape {shape} with at least one"
+        )
+    return array
+
+
 def take(name: str, array: Any, backend: str | None = None) -> tuple[Backend, NDArray[Any], Callable[[Any], Any]]:
     """Return the backend for an image or field, the array on it, and what gives results back as the caller's kind.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import battery, measurement
-from .arrays import Stack, get_backend, take
+from .arrays import Stack, check_mask, get_backend, take
 from .backends.base import Array
 from .errors import ConstantSliceWarning, ParameterError, warn
 from .records import Battery, Correlation, StackCorrelation
@@ -74,7 +74,7 @@ def image_correlation(
     engine, second, _ = take("image_2", image_2, backend)
     if first.ndim != 2 or first.shape != second.shape or first.size == 0:
         raise ParameterError(f"image_1 and image_2 have shapes {first.shape} and {second.shape}: allowed is one (Y, X)")
-    reference = battery.Reference(first, _checked_mask(mask, first.shape), None)
+    reference = battery.Reference(first, check_mask(mask, first.shape), None)
     plan = battery.prepare([reference], [None], seed=None, ci=ci, nan_policy=nan_policy, backend=engine)
     compared = second if reference.mask is None else second[reference.mask]
     if nan_policy == "raise" and (count := _nan_count(compared)):
@@ -320,21 +320,8 @@ def find_reference(stack: Stack, reference: Any, mask: Any = None) -> battery.Re
         if not -len(stack) <= reference < len(stack):
             raise ParameterError(f"reference = {reference}: the stack has the slices 0 to {len(stack) - 1}")
         index = int(reference) % len(stack)
-        return battery.Reference(stack.slab(index, index + 1)[0], _checked_mask(mask, shape), index)
+        return battery.Reference(stack.slab(index, index + 1)[0], check_mask(mask, shape), index)
     _, image, _ = take("reference", reference)
     if image.shape != shape:
         raise ParameterError(f"reference has shape {image.shape}: allowed is that of a slice, {shape}, or an index")
-    return battery.Reference(image, _checked_mask(mask, shape), None)
-
-
-def _checked_mask(mask: Any, shape: tuple[int, ...]) -> Array | None:
-    """Return a mask as bool, or raise where it has another shape or leaves nothing."""
-    if mask is None:
-        return None
-    mask = np.asarray(mask)
-    if mask.shape != shape or mask.dtype != bool or not mask.any():
-        raise ParameterError(
-            f"mask has shape {mask.shape}, dtype {mask.dtype} and {np.count_nonzero(mask)} pixels: "
-            f"allowed are bool masks of shape {shape} with at least one"
-        )
-    return np.asarray(mask)
+    return battery.Reference(image, check_mask(mask, shape), None)

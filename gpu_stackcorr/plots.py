@@ -84,7 +84,9 @@ def plot_correlations(
     for number, (result, (low, high)) in enumerate(zip(results, bands, strict=True), start=drawn):
         # Bands that overlap are told apart by the colours of their curves; one alone is grey, as in the notebook. The
         # edge keeps a band visible that is thinner than a line of the screen.
-        style = {"color": BAND, "alpha": 0.45} if alone else {"color": COLOURS[number % len(COLOURS)], "alpha": 0.14}
+        style: dict[str, Any] = (
+            {"color": BAND, "alpha": 0.45} if alone else {"color": COLOURS[number % len(COLOURS)], "alpha": 0.14}
+        )
         ax.fill_between(result.distance, low, high, linewidth=0.6, zorder=1.5, **style)
     for number, result in enumerate(results, start=drawn):
         ax.plot(

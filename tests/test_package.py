@@ -31,13 +31,17 @@ _MODULES = {"notebook", "transforms"}
 LAYERS = (
     {"errors"},
     {"moments", "random_fields", "records"},
+    {"cross_moments", "depth_records"},
     {"backends"},
     {"arrays", "intervals"},
-    {"deformation", "ndimage"},
+    {"deformation", "ndimage", "slice_pairs"},
     {"transforms"},
     {"battery"},
+    {"measurement"},
     {"correlation", "decorrelation"},
-    {"notebook", "pipeline"},
+    {"matrices"},
+    {"lags", "outlier_search", "shift_search"},
+    {"notebook", "outliers", "pipeline", "shifts"},
     {"distributed"},
     {"report"},
     {"cli"},
@@ -46,6 +50,7 @@ LAYERS = (
 
 LEAVES = {
     "phantoms": {"errors", "records", "random_fields"},
+    "matrix_plots": {"depth_records", "errors", "plots", "records"},
     "plots": {"errors", "records"},
     "volumes": {"errors", "records"},
 }
@@ -53,7 +58,7 @@ LEAVES = {
 
 ABOVE_LEAVES = {"pipeline", "report", "cli"}
 
-EXCEPTIONS = {("records", "plots")}
+EXCEPTIONS = {("records", "plots"), ("depth_records", "matrix_plots")}
 """Arrows that may run back, inside a function: a record draws itself."""
 
 LAZY = {"PIL", "cupy", "cupyx", "dask", "h5py", "matplotlib", "numba", "pandas", "tifffile", "torch", "zarr"}
@@ -278,3 +283,13 @@ def test_there_are_doctests():
     for name in ("arrays", "correlation", "decorrelation", "deformation", "notebook", "transforms"):
         found = finder.find(importlib.import_module(f"gpu_stackcorr.{name}"))
         assert any(test.examples for test in found), name
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    readme = Path(__file__).parents[1] / "README.md"
+    if not readme.is_file():
+        pytest.skip("there is no README beside the package")
+    (code,) = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(readme), "exec"), {})
+    assert (tmp_path / "battery.csv").read_text().startswith("transform,")

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpu_stackcorr.decorrelation import decorrelation_depth
 from gpu_stackcorr.errors import ConstantSliceWarning, ParameterError, VolumeError
+from gpu_stackcorr.lags import lag_correlation
 from gpu_stackcorr.phantoms import phantom, phantom_correlation
 from gpu_stackcorr.report import (
     OWN_FILES,
@@ -179,8 +181,8 @@ def test_tables(written, analysis):
 def test_results_json(written, analysis):
     results = json.loads((written / "results.json").read_text(encoding="utf-8"))
     assert list(results) == [
-        "format", "file", "reference_slice", "options", "curves", "depths", "noise_at_0", "expected", "flagged",
-        "computed",
+        "format", "file", "reference_slice", "options", "curves", "depths", "pairs", "noise_at_0", "expected",
+        "flagged", "computed",
     ]  # fmt: skip
     assert results["file"]["shape"] == list(SHAPE)
     assert results["file"]["voxel_size_nm"] == [40, 4, 4]
@@ -322,7 +324,9 @@ def test_the_page_needs_nothing_beside_it(written):
 
 def test_the_page_tells_everything_in_order(written, analysis):
     found = Page((written / "report.html").read_text(encoding="utf-8"))
-    assert found.ids == ["file", "headline", "correlation", "flips", "noise", "elastic", "depths", "computed"]
+    assert found.ids == [
+        "file", "headline", "correlation", "pairs", "flips", "noise", "elastic", "depths", "computed",
+    ]  # fmt: skip
     depth = analysis.depths["identity"]
     assert f"Slices decorrelate (r < 1/e) after {depth.statistic:.3g} slices ({depth.nm:.3g} nm)" in found.words
     assert "16 × 16 cells" in found.words
@@ -330,6 +334,43 @@ def test_the_page_tells_everything_in_order(written, analysis):
     for label in LABELS:
         assert label.replace("_", " ") in found.words
     assert str(written) not in found.words
+
+
+def test_all_pairs(written, analysis, stack):
+    pairs = analysis.pairs
+    lags = lag_correlation(stack, SHAPE[0] // 2)
+    np.testing.assert_array_equal(pairs.lags.statistic, lags.statistic)
+    assert pairs.depth.statistic == decorrelation_depth(lags).statistic
+    found = Page((written / "report.html").read_text(encoding="utf-8"))
+    assert str(pairs.advice) in found.words
+    assert f"{pairs.depth.statistic:.3g} slices [" in found.words
+    table = rows(written / "tables" / "lags.csv")
+    assert [float(row["r"]) for row in table] == lags.statistic.tolist()
+    results = json.loads((written / "results.json").read_text(encoding="utf-8"))
+    assert list(results["pairs"]) == ["lags", "depth", "advice", "outliers"]
+    assert (written / "tables" / "outliers.csv").read_text().startswith("slice,fault,")
+
+
+def test_faults_are_named(tmp_path):
+    doubled = phantom((24, 64, 64), correlation_length=6.0, seed=2)
+    doubled[12] = doubled[11]
+    np.save(tmp_path / "doubled.npy", doubled)
+    with open_volume(tmp_path / "doubled.npy") as volume:
+        analysis = analyse(volume, ReportOptions(elastic=False, noise=(0,), seed=1))
+    assert [(fault.slice, fault.fault) for fault in analysis.pairs.outliers] == [(12, "duplicate")]
+    words = Page(rendered(tmp_path, analysis)).words
+    assert f"Slice 12: {analysis.pairs.outliers.outliers[0].text}" in words
+
+
+@pytest.mark.parametrize("count", [2, 3, 24])
+def test_without_all_pairs(tmp_path, count):
+    np.save(tmp_path / "stack.npy", phantom((count, 64, 64), correlation_length=6.0, seed=2))
+    with open_volume(tmp_path / "stack.npy") as volume:
+        analysis = analyse(volume, ReportOptions(pairs=count < 4, elastic=False, noise=(0,), seed=1))
+    assert analysis.pairs is None
+    page_ids = Page(rendered(tmp_path, analysis)).ids
+    assert "pairs" not in page_ids
+    assert "lags" not in tables.tables(analysis)
 
 
 def rendered(tmp_path: Path, analysis: Analysis) -> str:

@@ -1,6 +1,6 @@
 """The operations of a backend: their signatures and contracts.
 
-Every backend computes the same eight operations, with the same names and arguments and, within the tolerances stated
+Every backend computes the same operations, with the same names and arguments and, within the tolerances stated
 here, the same numbers. The ``numpy`` backend is the specification. Arguments arrive validated and in canonical form
 (see the public functions in ``deformation``, ``correlation`` and ``arrays``); a backend does not check them again.
 
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from gpu_stackcorr.cross_moments import CrossMoments
 from gpu_stackcorr.moments import Moments
 
 Array = NDArray[Any]
@@ -253,3 +254,25 @@ class Backend(ABC):
             warped = self.warp(slices[n], field, axes=(0, 1), order=order, mode=mode, cval=cval)
             parts.append(self.moments(references, warped[np.newaxis], reference_mask=reference_mask, tiles=tiles))
         return [concatenate(pairs) for pairs in zip(*parts, strict=True)]
+
+    @staticmethod
+    @abstractmethod
+    def cross_moments(slices: Array, others: Array | None = None, *, mask: Array | None = None) -> CrossMoments:
+        """Second-order moments of all pairs of N slices with M others, over one box, by products of matrices.
+
+        Parameters
+        ----------
+        slices : (N, h, w) array
+        others : (M, h, w) array of the same dtype, optional
+            By default `slices` themselves.
+        mask : (h, w) bool array, optional
+            Pixels that count. Those that do not may hold anything, NaN included.
+
+        Returns
+        -------
+        CrossMoments
+            Of bool, int8, uint8, int16 and uint16: exact sums; a box has fewer than 2^31 pixels. Of other dtypes:
+            float64, centred, equal on every backend to 1e-12 of the product of the standard deviations; the last
+            bits may depend on the number of slices and of threads. NaN and infinity make the moments of their pairs
+            NaN and leave those of others alone.
+        """

@@ -60,6 +60,9 @@ def report(
     elastic: Annotated[
         bool, typer.Option("--elastic/--no-elastic", help="Compare elastically deformed slices as well.")
     ] = True,
+    pairs: Annotated[
+        bool, typer.Option("--pairs/--no-pairs", help="Compare all pairs of slices as well: more reading, more time.")
+    ] = True,
     confidence: Confidence = 0.95,
     ci: Ci = "tiles",
     z: ZRange = None,
@@ -80,6 +83,7 @@ def report(
         alpha=alpha,
         sigma=sigma,
         elastic=elastic,
+        pairs=pairs,
         confidence_level=confidence,
         ci=None if ci == "none" else ci,
         seed=seed,

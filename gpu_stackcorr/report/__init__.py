@@ -5,8 +5,10 @@
     report.html      one file that holds its figures and opens anywhere
     results.json     everything as numbers
     figures/*.png, *.svg
-    tables/correlations.csv    transform, noise, distance, distance_nm, r, low, high, n, n_eff, flag
-    tables/depths.csv          transform, noise, threshold, depth, depth_nm, first_below, farthest
+    tables/correlations.csv    the columns of a `StackCorrelation`, from transform and noise to flag
+    tables/depths.csv          transform, noise and the columns of a `DecorrelationDepth`
+    tables/lags.csv            the columns of a `LagCorrelation`: the mean of all pairs at each distance
+    tables/outliers.csv        slice, fault, count, r, expected, score, text: slices that do not fit their neighbours
     tables/noise.csv           noise, expected, r, low, high: at distance 0
     tables/expected.csv        distance, distance_nm, r, low, high, expected, difference: where a curve is known
 
@@ -28,6 +30,8 @@ curves
     correlations.csv as arrays.
 depths
     For each label: threshold, depth, depth_nm, first_below, farthest, in slices unless named otherwise.
+pairs
+    lags, depth, advice, outliers: the columns of each as arrays; or null.
 noise_at_0
     The columns of noise.csv.
 expected

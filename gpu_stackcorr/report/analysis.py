@@ -22,6 +22,8 @@ from gpu_stackcorr.random_fields import seed_or_fresh
 from gpu_stackcorr.records import Battery, DecorrelationDepth, StackCorrelation
 from gpu_stackcorr.transforms import AddNoise, Elastic, Transform, flip_right_left, flip_up_down, identity
 
+from .pairs import AllPairs, compare_all
+
 if TYPE_CHECKING:
     from gpu_stackcorr.volumes import Volume
 
@@ -41,6 +43,8 @@ class ReportOptions:
         Of the elastic deformation, in pixels.
     elastic : bool
         Whether elastically deformed slices are compared as well.
+    pairs : bool
+        Whether all pairs of slices are compared as well, which reads the volume again.
     noise : tuple of float
         Magnitudes of the noise levels, in standard deviations of the slice.
     confidence_level : float
@@ -61,6 +65,7 @@ class ReportOptions:
     alpha: float = 250.0
     sigma: float = 10.0
     elastic: bool = True
+    pairs: bool = True
     noise: tuple[float, ...] = (0, 1, 2, 3, 4)
     confidence_level: float = 0.95
     ci: str | None = "tiles"
@@ -124,6 +129,8 @@ class Analysis:
         Identity, both flips, the noise levels above 0, the elastic deformation where asked for.
     depths : dict of DecorrelationDepth
         Where each curve first falls below 1/e, by label.
+    pairs : AllPairs or None
+        What all pairs of slices tell, where that was asked for.
     expected : float64 array or None
         The known correlation at the distances of the identity curve.
     computed : Computed
@@ -135,6 +142,7 @@ class Analysis:
     grey: GreyValues
     battery: Battery
     depths: dict[str, DecorrelationDepth]
+    pairs: AllPairs | None
     expected: NDArray[np.float64] | None
     computed: Computed
 
@@ -178,7 +186,7 @@ def analyse(
     expected: Expected | None = None,
     progress: Progress | None = None,
 ) -> Analysis:
-    """Compute what a report tells, in one pass over a volume.
+    """Compute what a report tells: one pass over a volume, and one or two more for all pairs of its slices.
 
     Parameters
     ----------
@@ -225,6 +233,7 @@ def analyse(
         grey=grey_values(reference),
         battery=battery,
         depths={label: decorrelation_depth(result) for label, result in battery.items()},
+        pairs=compare_all(volume, options),
         expected=None if expected is None else np.asarray(expected(curve.distance), np.float64),
         computed=_computed(curve.backend, options, seed, started, time.perf_counter() - clock),
     )

@@ -12,18 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_stackcorr.deformation import elastic_transform
+from gpu_stackcorr.matrix_plots import plot_lags
 from gpu_stackcorr.notebook import grid_lines
 from gpu_stackcorr.plots import GUIDE, mark_threshold, plot_correlations
 from gpu_stackcorr.records import StackCorrelation
 from gpu_stackcorr.transforms import noise_field
 
 from .analysis import Analysis
+from .pairs import AllPairs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMES = ("reference", "correlation", "flips", "noise", "noise_panels", "grid_panels", "elastic")
+NAMES = ("reference", "correlation", "pairs", "flips", "noise", "noise_panels", "grid_panels", "elastic")
 """All figures that a report may have, in the order of the page but for the last two."""
 
 PANELS = ("reference", "noise_panels", "grid_panels")
@@ -75,6 +77,8 @@ def draw_figures(analysis: Analysis) -> dict[str, Figure]:
         "flips": _curves(analysis, [analysis.identity, *analysis.flips]),
         "grid_panels": draw_grids(analysis),
     }
+    if analysis.pairs is not None:
+        figures["pairs"] = draw_pairs(analysis.pairs, analysis.options.confidence_level)
     if analysis.noise:
         figures["noise"] = draw_noise(analysis)
     if pictured_noise(analysis) is not None:
@@ -110,6 +114,20 @@ def draw_correlation(analysis: Analysis) -> Figure:
         nm = "" if depth.nm is None else f"\n({depth.nm:.3g} nm)"
         outward = 1 if curve.distance.max() > 0 else -1
         _mark_depth(figure.axes[0], outward * depth.statistic, depth.threshold, f"{depth.statistic:.3g} slices{nm}")
+    return figure
+
+
+def draw_pairs(pairs: AllPairs, confidence_level: float) -> Figure:
+    """Return the mean correlation of all pairs against distance, with the depth at 1/e and the advised separation."""
+    figure = _figure(CURVE_SIZE)
+    ax = plot_lags(pairs.lags, ax=figure.add_subplot(), confidence_level=confidence_level)
+    mark_threshold(ax, pairs.depth.threshold, "1/e")
+    mark_threshold(ax, pairs.advice.max_r, f"{pairs.advice.max_r:g}")
+    if not math.isnan(pairs.depth.statistic):
+        _mark_depth(ax, pairs.depth.statistic, pairs.depth.threshold, f"{pairs.depth.statistic:.3g} slices")
+    if pairs.advice.separation is not None:
+        _mark_depth(ax, pairs.advice.separation, pairs.advice.max_r, f"keep {pairs.advice.separation} slices apart")
+    _legend(figure)
     return figure
 
 

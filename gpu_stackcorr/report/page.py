@@ -48,6 +48,8 @@ def context(analysis: Analysis, figures: Path) -> dict[str, Any]:
         "depth": depth,
         "below": r_below(analysis, depth),
         "side": "" if analysis.index == 0 else "above" if analysis.identity.distance.max() > 0 else "below",
+        "pairs": analysis.pairs,
+        "pairs_depth": None if analysis.pairs is None else depth_in_words(analysis),
         "saturated": named_saturated(analysis.identity),
         "depths": [(curve_name(result), analysis.depths[label]) for label, result in analysis.battery.items()],
         "flagged": {reason: named(indices) for reason, indices in analysis.flagged.items()}
@@ -109,6 +111,18 @@ def named(indices: list[int]) -> str:
     """Return the numbers of slices, not more than can be read."""
     shown = ", ".join(map(str, indices[:MOST_NAMED]))
     return shown if len(indices) <= MOST_NAMED else f"{shown} and {len(indices) - MOST_NAMED} more"
+
+
+def depth_in_words(analysis: Analysis) -> str:
+    """Return the depth at 1/e over all pairs with its interval, in slices and, where known, nm."""
+    assert analysis.pairs is not None
+    depth = analysis.pairs.depth
+    low, high = depth.confidence_interval(analysis.options.confidence_level)
+    if math.isnan(depth.statistic):
+        return f"not within {slices(depth.farthest)}"
+    upper = significant(high) if math.isfinite(high) else f"more than {depth.farthest}"
+    words = f"{slices(depth.statistic)} [{significant(low)}, {upper}]"
+    return words if depth.nm is None else f"{words}, or {significant(depth.nm)} nm"
 
 
 def named_saturated(curve: StackCorrelation) -> str | None:

@@ -14,7 +14,7 @@ from gpu_stackcorr.records import Table, stack_columns
 
 from .analysis import Analysis
 
-NAMES = ("correlations", "depths", "noise", "expected")
+NAMES = ("correlations", "depths", "noise", "lags", "outliers", "expected")
 """All tables that a report may have."""
 
 FORMAT = 1
@@ -42,6 +42,9 @@ def tables(analysis: Analysis) -> dict[str, Table]:
         "depths": Columns(depth_columns(analysis)),
         "noise": Columns(noise_columns(analysis)),
     }
+    if analysis.pairs is not None:
+        found["lags"] = analysis.pairs.lags
+        found["outliers"] = analysis.pairs.outliers
     if analysis.expected is not None:
         found["expected"] = Columns(expected_columns(analysis))
     return found
@@ -98,6 +101,7 @@ def results_json(analysis: Analysis) -> str:
             label: {name: column[0] for name, column in depth.columns().items()}
             for label, depth in analysis.depths.items()
         },
+        "pairs": None if analysis.pairs is None else analysis.pairs.summary(level),
         "noise_at_0": noise_columns(analysis),
         "expected": None if analysis.expected is None else expected_columns(analysis),
         "flagged": analysis.flagged,

@@ -1,0 +1,1 @@
+"""What is measured: accuracy, coverage, memory, speed. Run from the repository root, as ``python -m bench.NAME``."""

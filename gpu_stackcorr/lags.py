@@ -1,0 +1,229 @@
+"""The mean correlation of all pairs of slices at each distance, with intervals that know of shared slices."""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+from math import fsum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import intervals
+from .arrays import Stack, get_backend
+from .backends.base import Backend
+from .cross_moments import CrossMoments
+from .depth_records import LagCorrelation
+from .errors import ParameterError
+from .matrices import constant_slices, fill, partners, products, warn_of_constant
+from .slice_pairs import Block, SlicePairs
+
+Floats = NDArray[np.float64]
+
+METHODS = ("tiles", "fisher", None)
+"""The values of ``ci=``: an effective number of pixels is not known for means over pairs that share slices."""
+
+
+def lag_correlation(
+    stack: Any,
+    max_lag: int,
+    *,
+    mask: Any = None,
+    ci: str | None = "tiles",
+    nan_policy: str = "raise",
+    backend: str | None = None,
+) -> LagCorrelation:
+    """Return the mean correlation of all pairs of slices at each distance from 0 to `max_lag`.
+
+    Parameters
+    ----------
+    stack : array_like of shape (n, Y, X) or (n, 1, Y, X)
+        As in `stack_correlation`; two slices or more. One on disk that is larger than half a gigabyte is read in
+        blocks, each slice once as long as `max_lag` slices fit into 128 MiB.
+    max_lag : int
+        The largest distance in slices, from 1 to half the number of slices: beyond that the pairs at a distance leave
+        out the middle of the stack.
+    mask : (Y, X) bool array, optional
+        Pixels that count.
+    ci : {"tiles", "fisher", None}
+        How the standard errors are found. ``"fisher"`` takes the pixels of one slice as independent, and is far too
+        narrow for micrographs.
+    nan_policy : {"raise", "propagate"}
+        NaN pixels of a slice are an error, or leave its pairs out.
+    backend : str, optional
+        Where to compute.
+
+    Returns
+    -------
+    LagCorrelation
+        Pairs with a constant slice are left out of the means.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is not allowed, the stack has one slice, or there are NaN and ``nan_policy="raise"``.
+
+    Notes
+    -----
+    ``"tiles"``: with u, v the standardised slices of a pair and r its correlation, the influence ``u v - (r / 2)(u^2 +
+    v^2)`` is summed over each cell of a 16 x 16 grid and averaged over all pairs at a distance: what is left is one sum
+    a column of cells through the whole stack, in which slices that pairs share, and pairs that overlap, count as what
+    they are. Its covariances between columns give the standard error, as in ``intervals.tile_uncertainty``.
+
+    It assumes that the stack is stationary across the slices and wider than a few of its structures; that the stack is
+    typical of its tissue along z, no interval from it can know. Where `.saturated` is true, structures are
+    too large for the image and the interval is too narrow. Drift between slices lowers r like decorrelation does. A
+    correlation of 0 is not independence: r sees linear likeness at zero shift alone.
+
+    Examples
+    --------
+    >>> from gpu_stackcorr import phantom
+    >>> result = lag_correlation(phantom((16, 64, 64), correlation_length=4.0, seed=1), 8)
+    >>> result.statistic.shape, float(result.statistic[0])
+    ((9,), 1.0)
+    """
+    data, engine = Stack(stack), get_backend(backend)
+    if ci not in METHODS:
+        raise ParameterError(f"ci = {ci!r}: allowed are {', '.join(map(repr, METHODS))}")
+    pairs = SlicePairs(data, _checked_lag(max_lag, len(data)), mask, nan_policy)
+    sums = _Sums(engine, pairs, tiles=ci == "tiles" and min(data.shape[1:]) >= intervals.GRID)
+    for a, b in pairs:
+        sums.add(a, b)
+    warn_of_constant(sums.constant)
+    statistic, n_pairs = sums.means()
+    found = _uncertainty(ci, statistic, sums)
+    return LagCorrelation(
+        statistic=statistic,
+        distance=np.arange(pairs.band + 1),
+        n_pairs=n_pairs,
+        standard_error=found.standard_error,
+        df=found.df,
+        n_eff=found.n_eff,
+        window=found.window,
+        saturated=found.saturated,
+        spacing=data.spacing,
+        method=ci or "none",
+        backend=engine.name,
+    )
+
+
+def _checked_lag(max_lag: int, count: int) -> int:
+    """Return the largest distance, or raise where it is none or more than half the stack."""
+    whole = isinstance(max_lag, (int, np.integer)) and not isinstance(max_lag, bool)
+    if count > 1 and not (whole and 1 <= max_lag <= count // 2):
+        raise ParameterError(
+            f"max_lag = {max_lag!r}: allowed are 1 to {count // 2}, half the number of slices ({count})"
+        )
+    return int(max_lag)
+
+
+class _Sums:
+    """What is kept of the pairs: r of each, and sums over the cells of slices and of all pairs at a distance.
+
+    Attributes
+    ----------
+    r : (n, max_lag + 1) array
+        ``r[i, d]`` of slices i and i + d.
+    squares : (n, cells) array
+        Sums of squares of each standardised slice; 0 for a slice that has no r.
+    products : (max_lag + 1, cells) array
+        Sums of products of standardised slices, added over the pairs at a distance.
+    pixels : (cells,) array
+    """
+
+    def __init__(self, engine: Backend, pairs: SlicePairs, *, tiles: bool) -> None:
+        count, shape = len(pairs.stack), pairs.stack.shape[1:]
+        self.engine, self.pairs, self.tiles = engine, pairs, tiles
+        self.edges = intervals.cell_edges(shape)
+        self.boxes = list(product(*([slice(*ends) for ends in pairwise(e.tolist())] for e in self.edges)))
+        self.r = np.full((count, pairs.band + 1), np.nan)
+        self.mean, self.std = np.zeros(count), np.zeros(count)
+        self.constant, self.seen = np.zeros(count, bool), np.zeros(count, bool)
+        self.pixels = np.zeros(len(self.boxes))
+        self.squares = np.zeros((count if tiles else 0, len(self.boxes)))
+        self.products = np.zeros((pairs.band + 1, len(self.boxes)))
+
+    def add(self, a: Block, b: Block) -> None:
+        """Add the pairs of two blocks."""
+        if self.tiles:
+            for block in (a, b):
+                if not self.seen[block.start]:
+                    self._see(block)
+            moments = self._by_cell(a, b)
+        else:
+            moments = products(self.engine, a, b, self.pairs)
+        fill(self.r, moments, a, b, self.pairs)
+        if a is b:
+            self.constant[a.start : a.stop] = constant_slices(moments)
+
+    def _see(self, block: Block) -> None:
+        """Keep the means and standard deviations of a block's slices, and their sums of squares over cells."""
+        mask = self.pairs.mask
+        own = self.engine.moments([block.slices[0]], block.slices, reference_mask=mask, tiles=self.edges)[0]
+        place = slice(block.start, block.stop)
+        known = ~own.constant_y & np.isfinite(own.ss_y)
+        self.seen[place] = True
+        self.mean[place] = np.where(known, own.mean_y, 0.0)
+        self.std[place] = np.where(known, own.std_y, np.inf)
+        cells = intervals.cell_sums(own)
+        self.pixels = cells.pixels[0].ravel()
+        self.squares[place] = np.where(known[:, np.newaxis], cells.vv.reshape(len(known), -1), 0.0)
+
+    def _by_cell(self, a: Block, b: Block) -> CrossMoments:
+        """Add the products of two blocks over each cell; return the moments over all cells."""
+        others, mask = partners(a, b, self.pairs.band), self.pairs.mask
+        last = a.stop if others is None else b.start + len(others)
+        of_a, of_b = slice(a.start, a.stop), slice(b.start, last)
+        rows, columns = self.pairs.wanted(a, b)
+        distance = b.start + columns - a.start - rows
+        # A slice without r has NaN, or nothing to divide by: its products are left out.
+        kept = np.isfinite(self.std[a.start + rows]) & np.isfinite(self.std[b.start + columns])
+        rows, columns, distance = rows[kept], columns[kept], distance[kept]
+        scale = 1 / (self.std[a.start + rows] * self.std[b.start + columns])
+        whole: CrossMoments | None = None
+        for cell, (y, x) in enumerate(self.boxes):
+            moments = self.engine.cross_moments(
+                a.slices[:, y, x],
+                None if others is None else others[:, y, x],
+                mask=None if mask is None else mask[y, x],
+            )
+            centred = moments.about(self.mean[of_a], self.mean[of_b])[rows, columns]
+            self.products[:, cell] += np.bincount(distance, centred * scale, len(self.products))
+            whole = moments if whole is None else whole.merge(moments)
+        assert whole is not None
+        return whole
+
+    def means(self) -> tuple[Floats, NDArray[np.int64]]:
+        """Return the mean r at each distance, correctly rounded from the sum on, and the number of pairs in it."""
+        known = ~np.isnan(self.r)
+        n_pairs = known.sum(axis=0)
+        totals = [fsum(r[kept].tolist()) for r, kept in zip(self.r.T, known.T, strict=True)]
+        statistic = np.full(len(totals), np.nan)
+        np.divide(totals, n_pairs, out=statistic, where=n_pairs > 0)
+        return statistic, n_pairs
+
+    def influences(self) -> Floats:
+        """Return the influence sums of the cells, averaged over the pairs at each distance: (max_lag + 1, cells)."""
+        r = np.nan_to_num(self.r, nan=0.0)
+        half = np.zeros_like(self.products)
+        for d in range(len(half)):
+            half[d] = r[: len(r) - d, d] @ (self.squares[: len(r) - d] + self.squares[d:]) / 2
+        n_pairs = np.maximum((~np.isnan(self.r)).sum(axis=0), 1)
+        return np.asarray((self.products - half) / n_pairs[:, np.newaxis])
+
+
+def _uncertainty(ci: str | None, statistic: Floats, sums: _Sums) -> intervals.Uncertainty:
+    """Return the uncertainty of the mean correlations."""
+    if ci is None:
+        return intervals.unknown(statistic.shape)
+    mask = sums.pairs.mask
+    pixels = int(np.prod(sums.pairs.stack.shape[1:])) if mask is None else int(mask.sum())
+    if ci == "fisher":
+        return intervals.fisher(np.full(statistic.shape, pixels))
+    if not sums.tiles:  # the image is smaller than the grid
+        none = intervals.fisher(np.zeros(statistic.shape, np.int64))
+        return none._replace(saturated=np.ones(statistic.shape, bool))
+    grid = (intervals.GRID, intervals.GRID)
+    influences = sums.influences().reshape(-1, *grid)
+    pixels_of_cells = np.broadcast_to(sums.pixels.reshape(grid), influences.shape)
+    return intervals.tile_uncertainty(statistic, influences, pixels_of_cells)

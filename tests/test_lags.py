@@ -1,0 +1,223 @@
+"""lag_correlation: against its definition pixel by pixel, masks, stacks on disk, coverage on simulated fields."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from test_matrices import in_blocks, stack_of
+
+from bench.lag_coverage import Kind, simulate
+from gpu_stackcorr import image_correlation, slice_pairs
+from gpu_stackcorr.errors import ConstantSliceWarning, ParameterError
+from gpu_stackcorr.intervals import cell_edges, tile_uncertainty
+from gpu_stackcorr.lags import lag_correlation
+from gpu_stackcorr.matrices import correlation_matrix
+
+
+def by_definition(stack, max_lag, mask=None):
+    """Return means, standard errors and degrees of freedom from the influence of every pixel, pair by pair."""
+    mask = np.ones(stack.shape[1:], bool) if mask is None else mask
+    values = stack.astype(np.float64)
+    valid = values[:, mask]
+    z = np.where(mask, values - valid.mean(axis=1)[:, None, None], 0) / valid.std(axis=1)[:, None, None]
+    y, x = cell_edges(stack.shape[1:])
+
+    def cells(image):
+        return np.array([[image[a:b, c:d].sum() for c, d in pairwise(x)] for a, b in pairwise(y)])
+
+    pixels = cells(mask.astype(float))
+    found = []
+    for d in range(max_lag + 1):
+        pairs = [(i, i + d) for i in range(len(stack) - d) if np.isfinite(z[i]).all() and np.isfinite(z[i + d]).all()]
+        r = [(z[i] * z[j]).sum() / mask.sum() for i, j in pairs]
+        psi = [z[i] * z[j] - q / 2 * (z[i] ** 2 + z[j] ** 2) for q, (i, j) in zip(r, pairs, strict=True)]
+        of_mean = tile_uncertainty(np.mean(r), cells(np.mean(psi, axis=0)), pixels)
+        found.append((np.mean(r), of_mean.standard_error, of_mean.df, of_mean.n_eff, of_mean.window, len(pairs)))
+    return tuple(map(np.array, zip(*found, strict=True)))
+
+
+def assert_by_definition(result, stack, mask=None):
+    r, standard_error, df, n_eff, window, n_pairs = by_definition(stack, result.max_lag, mask)
+    np.testing.assert_allclose(result.statistic, r, atol=1e-13)
+    assert result.statistic[0] == 1
+    assert result.standard_error[0] == 0
+    np.testing.assert_allclose(result.standard_error[1:], standard_error[1:], rtol=1e-8)
+    np.testing.assert_allclose(result.df[1:], df[1:], rtol=1e-8)
+    np.testing.assert_allclose(result.n_eff[1:], n_eff[1:], rtol=1e-8)
+    np.testing.assert_array_equal(result.window[1:], window[1:])
+    np.testing.assert_array_equal(result.n_pairs, n_pairs)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4", "f8"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_is_what_it_is_defined_as(dtype, masked):
+    stack = stack_of(dtype, (9, 37, 50))
+    mask = None
+    if masked:
+        mask = np.hypot(*np.ogrid[-18:19, -25:25]) < 18
+        if dtype == "f4":
+            stack[:, ~mask] = np.nan
+    result = lag_correlation(stack, 4, mask=mask)
+    assert_by_definition(result, np.nan_to_num(stack), mask)
+    assert result.method == "tiles"
+    assert result.distance.tolist() == [0, 1, 2, 3, 4]
+    assert len(result) == 5
+
+
+def test_one_pair_has_the_interval_of_image_correlation():
+    stack = stack_of("u1", (2, 48, 48))
+    result = lag_correlation(stack, 1)
+    pair = image_correlation(stack[0], stack[1])
+    assert result.n_pairs.tolist() == [2, 1]
+    assert result.statistic[1] == pair.statistic
+    assert result.standard_error[1] == pytest.approx(pair.standard_error, rel=1e-9)
+    low, high = result.confidence_interval(0.9)
+    assert (low[1], high[1]) == pytest.approx(tuple(pair.confidence_interval(0.9)), rel=1e-9)
+    assert (low[0], high[0]) == (1, 1)
+
+
+def test_means_are_those_of_the_matrix():
+    stack = stack_of("u1", (11, 20, 21))
+    matrix = correlation_matrix(stack).statistic
+    for ci in ("tiles", "fisher", None):
+        means = [math.fsum(np.diagonal(matrix, d)) / (11 - d) for d in range(6)]
+        assert lag_correlation(stack, 5, ci=ci).statistic.tolist() == means
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f8"])
+@pytest.mark.parametrize("length", [5, 9])
+def test_blocks_change_nothing(monkeypatch, dtype, length):
+    stack = stack_of(dtype, (19, 17, 18))
+    expected = lag_correlation(stack, 9)
+    lazy = in_blocks(monkeypatch, stack, length)
+    found = lag_correlation(lazy, 9)
+    assert lazy.most == length
+    np.testing.assert_allclose(found.statistic, expected.statistic, atol=0 if dtype == "u1" else 1e-14)
+    np.testing.assert_allclose(found.standard_error[1:], expected.standard_error[1:], rtol=1e-8)
+
+
+def test_a_narrow_band_in_memory(monkeypatch):
+    monkeypatch.setattr(slice_pairs, "SHORTEST_BLOCK", 4)
+    stack = stack_of("u1", (21, 16, 16))
+    assert_by_definition(lag_correlation(stack, 3), stack)
+
+
+def test_pairs_with_constant_slices_are_left_out():
+    stack = stack_of("u1", (8, 20, 24))
+    stack[2] = 9
+    with pytest.warns(ConstantSliceWarning, match="constant slices: 2;"):
+        result = lag_correlation(stack, 3)
+    assert result.n_pairs.tolist() == [7, 5, 4, 4]
+    with np.errstate(invalid="ignore"):
+        assert_by_definition(result, stack)
+
+
+def test_nan():
+    stack = stack_of("f8", (8, 20, 24))
+    stack[5, 3, 3] = np.nan
+    with pytest.raises(ParameterError, match=r"^slice 5 of the stack has 1 NaN pixels"):
+        lag_correlation(stack, 3)
+    result = lag_correlation(stack, 3, nan_policy="propagate")
+    assert result.n_pairs.tolist() == [7, 5, 4, 4]
+    assert_by_definition(result, stack)
+
+
+def test_no_pair_at_all():
+    stack = stack_of("u1", (4, 20, 24))
+    stack[[1, 3]] = 5
+    with pytest.warns(ConstantSliceWarning, match="1, 3;"):
+        result = lag_correlation(stack, 2)
+    assert result.n_pairs.tolist() == [2, 0, 1]
+    assert np.isnan(result.statistic).tolist() == [False, True, False]
+    low, high = result.confidence_interval()
+    assert np.isnan([low[1], high[1]]).all()
+
+
+def test_small_images_have_no_interval():
+    result = lag_correlation(stack_of("u1", (6, 15, 40)), 2)
+    low, high = result.confidence_interval()
+    assert low.tolist() == [-1, -1, -1]
+    assert high.tolist() == [1, 1, 1]
+    assert result.saturated.all()
+    assert np.isfinite(result.statistic).all()
+
+
+def test_fisher_and_none():
+    stack = stack_of("u1", (6, 20, 24))
+    mask = np.zeros((20, 24), bool)
+    mask[:10] = True
+    result = lag_correlation(stack, 2, ci="fisher", mask=mask)
+    np.testing.assert_allclose(result.standard_error, 1 / math.sqrt(240 - 3))
+    assert result.method == "fisher"
+    result = lag_correlation(stack, 2, ci=None)
+    assert result.method == "none"
+    assert np.isnan(result.confidence_interval().low).all()
+
+
+def test_a_field_of_large_structures_is_flagged():
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:64, :64] / 64
+    a, b = rng.normal(size=(2, 6, 1, 1))
+    result = lag_correlation(a * y + b * x + 0.01 * rng.normal(size=(6, 64, 64)), 2)
+    assert result.saturated[1:].all()
+    assert not result.saturated[0]
+
+
+@pytest.mark.parametrize("max_lag", [0, -1, 4, 1.0, True, None])
+def test_lags_that_are_refused(max_lag):
+    with pytest.raises(ParameterError, match=r"^max_lag = .*: allowed are 1 to 3, half the number of slices \(7\)$"):
+        lag_correlation(stack_of("u1", (7, 5, 6)), max_lag)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"ci": "effective"}, r"^ci = 'effective': allowed are 'tiles', 'fisher', None$"),
+        ({"nan_policy": "omit"}, r"^nan_policy = 'omit'"),
+        ({"mask": np.zeros((5, 6), bool)}, r"^mask has .* 0 pixels"),
+    ],
+)
+def test_what_is_refused(parameters, message):
+    with pytest.raises(ParameterError, match=message):
+        lag_correlation(stack_of("u1", (4, 5, 6)), 2, **parameters)
+
+
+def test_one_slice_is_refused():
+    with pytest.raises(ParameterError, match=r"^stack has 1 slice"):
+        lag_correlation(stack_of("u1", (1, 5, 6)), 1)
+
+
+def test_table_and_plot():
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+
+    class Volume:
+        shape, dtype, voxel_size = (8, 20, 24), np.dtype("u1"), (40.0, 4.0, 4.0)
+
+        def __getitem__(self, key):
+            return stack_of("u1", self.shape)[key]
+
+    result = lag_correlation(Volume(), 3)
+    assert result.spacing == 40
+    columns = result.columns(0.8)
+    assert columns["distance_nm"] == [0, 40, 80, 120]
+    assert columns["pairs"] == [8, 7, 6, 5]
+    np.testing.assert_array_equal(columns["low"], result.confidence_interval(0.8).low)
+    ax = result.plot(ax=figure.add_subplot(), confidence_level=0.8)
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), result.statistic)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["80 % band", "mean of all pairs"]
+    assert ax.child_axes[0].get_xlabel() == "Distance in nm"
+    plain = lag_correlation(stack_of("u1", (8, 20, 24)), 3)
+    assert plain.columns()["distance_nm"] == [None] * 4
+    assert not plain.plot(ax=figure.add_subplot()).child_axes
+
+
+def test_intervals_hold_on_simulated_stacks():
+    """A small version of bench/lag_coverage.py: 40 stacks, of which 33 and fewer would be 1 in 1000 at 95 %."""
+    found = simulate(Kind("exponential", 3, 1.5), 40, seed=5, shape=(24, 64, 64), max_lag=12)
+    assert found["depth_covered"] >= 34 / 40
+    assert found["r_covered_mean"] >= 0.9
+    assert found["separation_too_short"] <= 3 / 40
+    assert found["separation_unreached"] < 0.5
