@@ -46,8 +46,8 @@ TELLING = 0.1
 SAME = 0.01
 """Slices are copies where 1 - r is below that share of what it is for neighbours."""
 
-FARTHEST = 2.0
-"""A gap is not counted where the pairs across it are within so many times the scatter of the farthest distance."""
+FARTHEST = 0.1
+"""A gap is not counted where all but that share of the way to the farthest distance is lost across it."""
 
 RISE = 0.25
 """Other duplicates correlate more than neighbours, by that share of the drop to distance 2: thin sections do not."""
@@ -175,6 +175,8 @@ def candidates(view: View, band: int) -> list[Candidate]:
         possible = (gain >= GAIN) & ~np.isnan(z[:, _CUT])
         if fault in DUPLICATES:
             possible &= np.tanh(z[:, _CUT]) - usual[1] >= RISE * (usual[1] - usual[2])
+        elif fault == "missing":
+            possible &= _told_from_damage(z)
         for c in np.flatnonzero(possible).tolist():
             known = fault != "missing" or not beyond[c]
             name, missing = (fault, count) if known else ("jump", 0)
@@ -208,15 +210,30 @@ def _moved(view: View, z: Floats, places: NDArray[np.intp]) -> tuple[Floats, Flo
 def _jumps(view: View, z: Floats) -> list[Candidate]:
     """Return cuts across which all pairs correlate like the farthest, or less."""
     across, was = z[:, _ACROSS], _APART[_ACROSS]
-    after = np.minimum(_median(across, 1), view.expected[-1])[:, np.newaxis]
+    after = np.minimum(_median(across, 1), _farthest(view))[:, np.newaxis]
     total, gain = _sums(_gains(across, view.expected[was].T, after, view.scatter[was].T), was)
-    return [Candidate("jump", int(c), 0, float(total[c]), float(gain[c])) for c in np.flatnonzero(gain >= GAIN)]
+    at = np.flatnonzero((gain >= GAIN) & _told_from_damage(z))
+    return [Candidate("jump", int(c), 0, float(total[c]), float(gain[c])) for c in at]
 
 
 def _beyond_counting(view: View, z: Floats) -> NDArray[np.bool_]:
-    """Return the cuts across which pairs correlate like those at the farthest distance, as far as can be told."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(_median(z[:, _ACROSS], 1) <= view.expected[-1] + FARTHEST * view.scatter[-1])
+    """Return the cuts across which pairs correlate hardly more than those at the farthest distance."""
+    farthest = _farthest(view)
+    level = _median(z[:, _ACROSS], 1)
+    return np.asarray(level - farthest <= FARTHEST * (view.expected[1] - farthest))
+
+
+def _told_from_damage(z: Floats) -> NDArray[np.bool_]:
+    """Return the cuts with pairs across that spare the slices on either side: else a gap and damage look alike."""
+    spared = (z[:, _ACROSS & side] for side in (_FROM < 0, _TO > 1))
+    return np.logical_and(*((~np.isnan(pairs)).any(axis=1) for pairs in spared))
+
+
+def _farthest(view: View) -> Floats:
+    """Return the expectation at the farthest distance that has any, for every slot."""
+    known = ~np.isnan(view.expected)
+    last = len(known) - 1 - known[::-1].argmax(axis=0)
+    return np.asarray(view.expected[last, np.arange(len(last))])
 
 
 def _damaged(view: View, z: Floats) -> tuple[list[Candidate], Floats]:

@@ -35,6 +35,9 @@ Floats = NDArray[np.float64]
 BAND = 10
 """Distances that are looked at by default: enough to count six missing slices."""
 
+LEAST_BAND = 5
+"""The pairs that hypotheses are tried on, and one distance more."""
+
 FLAT = 0.05
 """A slice whose standard deviation is below that share of the median is blank."""
 
@@ -115,7 +118,7 @@ def find_outlier_slices(stack_or_matrix: Any, *, band: int = BAND, backend: str 
         A stack is read once. Of a matrix only the band is looked at; NaN stands for what is not known, and a slice
         with nothing but NaN is blank.
     band : int
-        Largest distance of the pairs to look at, in slices: at least 2. Up to ``band - 4`` missing slices can be
+        Largest distance of the pairs to look at, in slices: at least 5. Up to ``band - 4`` missing slices can be
         counted.
     backend : str, optional
         Where the correlations of a stack are computed.
@@ -134,12 +137,12 @@ def find_outlier_slices(stack_or_matrix: Any, *, band: int = BAND, backend: str 
     The expectation at each distance is the median over 10 slices to either side, the scatter the median absolute
     deviation from it over the whole stack, or a fifth of the step to the next distance where that is more. A section
     1.6 times as thick as others and a slice that has lost a tenth of its correlation pass. What is reported wants to
-    be looked at, as its cause cannot be seen in correlations: a slice that is displaced, folded or out of focus looks
+    be looked at, for its cause cannot be seen in correlations: a slice that is displaced, folded or out of focus looks
     damaged, a section twice as thick looks like one that is missing.
 
     What cannot be found: a missing slice, or a swap, where neighbours correlate like slices at distance 2 (within
     their scatter, which is large for small images and short correlations); damage where neighbours correlate by less
-    than 0.1. Next to the first and last slice a gap and damage look alike. Two faults within four slices of each
+    than 0.1. A gap next to the first or the last slice looks like damage, and is called that. Two faults within four slices of each
     other may hide one another. With fewer than about 10 slices only blank slices and exact duplicates are found. Of
     4 or more missing slices the number is rough, and where the correlation has gone to nothing they are a jump.
 
@@ -152,8 +155,8 @@ def find_outlier_slices(stack_or_matrix: Any, *, band: int = BAND, backend: str 
     >>> [(outlier.slice, outlier.fault, outlier.count) for outlier in found]
     [(11, 'missing', 1)]
     """
-    if isinstance(band, bool) or not isinstance(band, (int, np.integer)) or band < 2:
-        raise ParameterError(f"band = {band!r}: allowed are whole numbers from 2 on")
+    if isinstance(band, bool) or not isinstance(band, (int, np.integer)) or band < LEAST_BAND:
+        raise ParameterError(f"band = {band!r}: allowed are whole numbers from {LEAST_BAND} on")
     shape = np.shape(getattr(stack_or_matrix, "statistic", stack_or_matrix))
     if len(shape) == 2:
         r = _checked_matrix(getattr(stack_or_matrix, "statistic", stack_or_matrix))
@@ -189,7 +192,6 @@ def faint_as_blank(stack: Stack, outlier: Outlier) -> Outlier:
 
 def _faults(r: Floats, band: int) -> list[Outlier]:
     """Return all faults in the order of the slices."""
-    band = min(band, max(len(r) - 1, 1))
     z = np.arange(len(r))
     beside = np.abs(np.subtract.outer(z, z))
     unknown = np.isnan(r) | (beside == 0) | (beside > band)
