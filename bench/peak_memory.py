@@ -1,10 +1,10 @@
-"""Peak memory of the main job's pass over a volume far larger than its memory budget.
+"""Peak memory of the main job on a volume far larger than its memory budget.
 
     python bench/peak_memory.py [--slices 683] [--memory 512] [--output bench/results/peak_memory.json]
 
 Writes a float64 NPY file of the notebook's shape, (slices, 1, 768, 1024), 4.3 GB by default, into a temporary folder,
-runs the report's battery over it in a process of its own, and records that process's peak resident memory before and
-after.
+writes its report, all figures included, in a process of its own, and records that process's peak resident memory
+before and after.
 """
 
 from __future__ import annotations
@@ -34,24 +34,26 @@ def write_stack(path: Path, slices: int) -> None:
             image = 0.95 * image + np.sqrt(1 - 0.95**2) * rng.standard_normal(image.shape)
 
 
-def measure(path: str, memory: int, elastic: bool) -> dict[str, float]:
-    """Run the battery in this process; return its peak memory before and after in MiB, and the time."""
-    from gpu_stackcorr import open_volume, transforms
-    from gpu_stackcorr.pipeline import correlate_volume
+def peak_mib() -> float:
+    """Return the peak resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-    battery = [transforms.identity, transforms.flip_right_left, transforms.flip_up_down]
-    battery += [transforms.AddNoise(float(m)) for m in range(1, 5)]
-    if elastic:
-        battery.append(transforms.Elastic(250.0, 10.0))
-    with open_volume(path) as volume:
-        tiny = volume.crop(z=(0, 2), y=(0, 32), x=(0, 32))
-        correlate_volume(tiny, battery, seed=0)  # everything is imported
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        start = time.perf_counter()
-        results = correlate_volume(volume, battery, seed=0, memory=memory * 2**20)
+
+def measure(path: str, memory: int, elastic: bool) -> dict[str, float]:
+    """Run the report in this process; return its peak memory before and after in MiB, and the time."""
+    from gpu_stackcorr import open_volume
+    from gpu_stackcorr.report import ReportOptions, write_report
+
+    options = ReportOptions(seed=0, elastic=elastic, memory=memory * 2**20)
+    with open_volume(path) as volume, tempfile.TemporaryDirectory() as folder:
+        tiny = volume.crop(z=(0, 8), y=(0, 64), x=(0, 64))
+        write_report(tiny, folder, options)  # everything is imported
+        before, start = peak_mib(), time.perf_counter()
+        write_report(volume, folder, options)
         seconds = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    assert abs(results["identity"].statistic[20] - 0.95**20) < 0.01, "wrong result: nothing is recorded"
+        results = json.loads((Path(folder) / "results.json").read_text())
+    after = peak_mib()
+    assert abs(results["curves"]["identity"]["r"][20] - 0.95**20) < 0.01, "wrong result: nothing is recorded"
     return {"before_mib": before, "after_mib": after, "seconds": seconds}
 
 

@@ -243,3 +243,17 @@ class Stack:
         """Return the slices from `start` to `stop` as an array (n, Y, X)."""
         slab = np.asarray(self.source[start:stop])
         return slab[:, 0] if slab.ndim == 4 else slab
+
+    def find(self, reference: Any) -> tuple[NDArray[Any], int | None]:
+        """Return the slice that `reference` is the index of (negative from the top), or the image that it is."""
+        if isinstance(reference, (int, np.integer)) and not isinstance(reference, bool):
+            if not -len(self) <= reference < len(self):
+                raise ParameterError(f"reference = {reference}: the stack has the slices 0 to {len(self) - 1}")
+            index = int(reference) % len(self)
+            return self.slab(index, index + 1)[0], index
+        _, image, _ = take("reference", reference)
+        if image.shape != self.shape[1:]:
+            raise ParameterError(
+                f"reference has shape {image.shape}: allowed is that of a slice, {self.shape[1:]}, or an index"
+            )
+        return image, None

@@ -12,6 +12,7 @@ from .arrays import Stack, check_mask, get_backend, take
 from .backends.base import Array
 from .errors import ConstantSliceWarning, ParameterError, warn
 from .records import Battery, Correlation, StackCorrelation
+from .shifts import shifted_stack_correlation
 from .transforms import AddNoise, Compose, Transform, as_transform
 
 SLAB_BYTES = 32 * 2**20
@@ -101,6 +102,7 @@ def stack_correlation(
     *,
     transform: Transform | Callable[[Any], Any] | None = None,
     noise: Any = 0,
+    max_shift: int | None = None,
     mask: Any = None,
     ci: str | None = "tiles",
     nan_policy: str = "raise",
@@ -120,6 +122,9 @@ def stack_correlation(
     noise : float or (Y, X) array
         Normal noise added to the standardised, transformed slice: its magnitude in standard deviations of the slice,
         or the noise itself. One field is used for all slices.
+    max_shift : int, optional
+        Return the largest correlation over shifts of each slice by up to so many pixels along each axis, a
+        ``ShiftedStackCorrelation``: it tells drift from decorrelation. Not together with a transform or noise.
     mask : (Y, X) bool array, optional
         Pixels of the reference that count.
     ci : {"tiles", "effective", "fisher", None}
@@ -158,9 +163,18 @@ def stack_correlation(
     added = AddNoise(noise)
     combined = transform if added.factor == 0 else Compose(as_transform(transform), added)
     several = isinstance(reference, (list, tuple)) or np.ndim(reference) in (1, 3)
+    references = list(reference) if several else [reference]
+    if max_shift is not None:
+        if combined is not None or nan_policy != "raise":
+            raise ParameterError(f"max_shift = {max_shift} allows no transform, no noise and no nan_policy but 'raise'")
+        results: list[StackCorrelation] = [
+            shifted_stack_correlation(stack, r, max_shift=max_shift, mask=mask, ci=ci, backend=backend)
+            for r in references
+        ]
+        return tuple(results) if several else results[0]
     results = _correlate(
         stack,
-        list(reference) if several else [reference],
+        references,
         [combined],
         mask=mask,
         ci=ci,
@@ -315,13 +329,5 @@ def _nan_count(image: Array) -> int:
 
 def find_reference(stack: Stack, reference: Any, mask: Any = None) -> battery.Reference:
     """Return a reference from an index or an image."""
-    shape = stack.shape[1:]
-    if isinstance(reference, (int, np.integer)) and not isinstance(reference, bool):
-        if not -len(stack) <= reference < len(stack):
-            raise ParameterError(f"reference = {reference}: the stack has the slices 0 to {len(stack) - 1}")
-        index = int(reference) % len(stack)
-        return battery.Reference(stack.slab(index, index + 1)[0], check_mask(mask, shape), index)
-    _, image, _ = take("reference", reference)
-    if image.shape != shape:
-        raise ParameterError(f"reference has shape {image.shape}: allowed is that of a slice, {shape}, or an index")
-    return battery.Reference(image, check_mask(mask, shape), None)
+    image, index = stack.find(reference)
+    return battery.Reference(image, check_mask(mask, stack.shape[1:]), index)

@@ -207,7 +207,7 @@ class _Sums:
         r = np.nan_to_num(self.r, nan=0.0)
         half = np.zeros_like(self.products)
         for d in range(len(half)):
-            half[d] = r[: len(r) - d, d] @ (self.squares[: len(r) - d] + self.squares[d:]) / 2
+            half[d] = np.einsum("n,n...->...", r[: len(r) - d, d], self.squares[: len(r) - d] + self.squares[d:]) / 2
         n_pairs = np.maximum((~np.isnan(self.r)).sum(axis=0), 1)
         return np.asarray((self.products - half) / n_pairs[:, np.newaxis])
 

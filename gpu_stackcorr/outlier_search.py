@@ -37,7 +37,7 @@ CAP = 5.0
 GAIN = 1.0
 """A fault must bring its pairs nearer to what is expected by that much on average, in units of the scatter."""
 
-QUALITY = 0.85
+QUALITY = 0.8
 """A damaged slice has r below that share of what is expected."""
 
 TELLING = 0.1
@@ -212,21 +212,20 @@ def _jumps(view: View, z: Floats) -> list[Candidate]:
     across, was = z[:, _ACROSS], _APART[_ACROSS]
     after = np.minimum(_median(across, 1), _farthest(view))[:, np.newaxis]
     total, gain = _sums(_gains(across, view.expected[was].T, after, view.scatter[was].T), was)
-    at = np.flatnonzero((gain >= GAIN) & _told_from_damage(z))
+    at = np.flatnonzero((gain >= GAIN) & _beyond_counting(view, z) & _told_from_damage(z))
     return [Candidate("jump", int(c), 0, float(total[c]), float(gain[c])) for c in at]
 
 
 def _beyond_counting(view: View, z: Floats) -> NDArray[np.bool_]:
-    """Return the cuts across which pairs correlate hardly more than those at the farthest distance."""
+    """Return the cuts whose two slices correlate hardly more than those at the farthest distance."""
     farthest = _farthest(view)
-    level = _median(z[:, _ACROSS], 1)
-    return np.asarray(level - farthest <= FARTHEST * (view.expected[1] - farthest))
+    return np.asarray(z[:, _CUT] - farthest <= FARTHEST * (view.expected[1] - farthest))
 
 
 def _told_from_damage(z: Floats) -> NDArray[np.bool_]:
     """Return the cuts with pairs across that spare the slices on either side: else a gap and damage look alike."""
-    spared = (z[:, _ACROSS & side] for side in (_FROM < 0, _TO > 1))
-    return np.logical_and(*((~np.isnan(pairs)).any(axis=1) for pairs in spared))
+    lower, upper = (~np.isnan(z[:, _ACROSS & side]) for side in (_FROM < 0, _TO > 1))
+    return np.asarray(lower.any(axis=1) & upper.any(axis=1))
 
 
 def _farthest(view: View) -> Floats:

@@ -136,15 +136,16 @@ def find_outlier_slices(stack_or_matrix: Any, *, band: int = BAND, backend: str 
     -----
     The expectation at each distance is the median over 10 slices to either side, the scatter the median absolute
     deviation from it over the whole stack, or a fifth of the step to the next distance where that is more. A section
-    1.6 times as thick as others and a slice that has lost a tenth of its correlation pass. What is reported wants to
+    1.6 times as thick as others and a slice that has lost a sixth of its correlation pass. What is reported wants to
     be looked at, for its cause cannot be seen in correlations: a slice that is displaced, folded or out of focus looks
     damaged, a section twice as thick looks like one that is missing.
 
     What cannot be found: a missing slice, or a swap, where neighbours correlate like slices at distance 2 (within
     their scatter, which is large for small images and short correlations); damage where neighbours correlate by less
-    than 0.1. A gap next to the first or the last slice looks like damage, and is called that. Two faults within four slices of each
-    other may hide one another. With fewer than about 10 slices only blank slices and exact duplicates are found. Of
-    4 or more missing slices the number is rough, and where the correlation has gone to nothing they are a jump.
+    than 0.1. A gap next to the first or the last slice looks like damage, and is called that. Two faults within four
+    slices of each other may hide one another. With fewer than about 10 slices only blank slices and exact duplicates
+    are found. Of 4 or more missing slices the number is rough; where nearly all correlation is lost across a gap it
+    is a jump.
 
     Examples
     --------

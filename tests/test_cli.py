@@ -69,7 +69,7 @@ def stack(tmp_path_factory) -> Path:
 def test_correlate_gives_values_worked_by_hand(small):
     table = rows(succeed("correlate", small, "--voxel-size", "50,4,4", "--ci", "fisher"))
     columns = "transform noise distance distance_nm r low high n n_eff df window saturated flag"
-    assert list(table[0]) == columns.split()  # noqa: SIM905
+    assert list(table[0]) == columns.split()
     assert [float(row["r"]) for row in table] == [1.0, -1.0, pytest.approx(8 / 70**0.5, abs=1e-15)]
     assert [row["distance_nm"] for row in table] == ["0.0", "50.0", "100.0"]
     # atanh r -+ 1.959964 / sqrt(n - 3), with n = 4.

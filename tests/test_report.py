@@ -29,7 +29,7 @@ from gpu_stackcorr.report import (
 from gpu_stackcorr.volumes import open_volume
 
 SHAPE = (12, 40, 56)
-OPTIONS = ReportOptions(seed=7, alpha=20.0, sigma=3.0)
+OPTIONS = ReportOptions(seed=7, alpha=20.0, sigma=3.0, max_shift=2)
 LABELS = ["identity", "flip_right_left", "flip_up_down", "noise 1", "noise 2", "noise 3", "noise 4", "elastic(20, 3)"]
 
 
@@ -181,8 +181,8 @@ def test_tables(written, analysis):
 def test_results_json(written, analysis):
     results = json.loads((written / "results.json").read_text(encoding="utf-8"))
     assert list(results) == [
-        "format", "file", "reference_slice", "options", "curves", "depths", "pairs", "noise_at_0", "expected",
-        "flagged", "computed",
+        "format", "file", "reference_slice", "options", "curves", "depths", "shifted", "pairs", "noise_at_0",
+        "expected", "flagged", "computed",
     ]  # fmt: skip
     assert results["file"]["shape"] == list(SHAPE)
     assert results["file"]["voxel_size_nm"] == [40, 4, 4]
@@ -215,9 +215,9 @@ def test_what_does_not_apply_is_left_out_and_the_users_files_stay(volume, tmp_pa
     (out / "notes.txt").write_text("mine")
     (out / "figures" / "elastic.png").write_bytes(b"of a former run")
     (out / "report.html").write_text("of a former run")
-    write_report(volume, out, replace(OPTIONS, elastic=False, noise=()))
+    write_report(volume, out, replace(OPTIONS, elastic=False, noise=(), max_shift=None))
     found = files(out)
-    left_out = {"figures/elastic", "figures/noise", "figures/noise_panels", "tables/expected"}
+    left_out = {"figures/elastic", "figures/noise", "figures/noise_panels", "tables/expected", "tables/shifted"}
     expected = {name for name in OWN_FILES if name.rpartition(".")[0] not in left_out}
     assert set(found) == expected | {"notes.txt", "figures/mine.png"}
     assert found["figures/mine.png"] == b"mine"
@@ -387,7 +387,8 @@ def test_the_page_names_flagged_slices_and_the_side(stack, tmp_path):
     stack = stack.astype(np.float32)
     stack[2], stack[4, 0, 0] = 5, np.nan
     with pytest.warns(ConstantSliceWarning, match="2"):
-        flagged = analyse(stored(tmp_path, stack), replace(OPTIONS, reference=6, elastic=False, noise=(0.5,)))
+        options = replace(OPTIONS, reference=6, elastic=False, noise=(0.5,), max_shift=None)
+        flagged = analyse(stored(tmp_path, stack), options)
     words = Page(rendered(tmp_path, flagged)).words
     assert "Slices of one grey value, without a correlation: 2." in words
     assert "Slices with NaN, without a correlation: 4." in words
@@ -510,3 +511,16 @@ def test_grey_scale_of_an_image_of_two_values():
     image = np.zeros((40, 40), bool)
     image[0, 0] = True
     assert figures.grey_scale(image) == (0, 1)
+
+
+def test_the_curve_over_small_shifts(tmp_path):
+    drifting = phantom((6, 64, 64), correlation_length=100.0, seed=2)
+    drifting[3:] = np.roll(drifting[3:], (3, 2), axis=(1, 2))
+    with stored(tmp_path, drifting) as volume:
+        analysis = analyse(volume, ReportOptions(elastic=False, noise=(0,), max_shift=5, seed=1))
+    assert analysis.shifted.shift_y[3:].tolist() == [3, 3, 3]
+    assert (analysis.shifted.statistic[3:] > analysis.identity.statistic[3:]).all()
+    with figures.style():
+        drawn = figures.draw_correlation(analysis)
+    np.testing.assert_array_equal(curve(drawn, "shifted by up to 5 px"), analysis.shifted.statistic)
+    assert "by up to 5 pixels along each axis" in Page(rendered(tmp_path, analysis)).words

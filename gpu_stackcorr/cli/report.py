@@ -27,6 +27,7 @@ from .options import (
     VoxelSizeOption,
     ZRange,
     number,
+    whole,
 )
 from .screen import bytes_in_words, progress, say, say_json, seconds_in_words, voxels_in_words
 
@@ -63,6 +64,14 @@ def report(
     pairs: Annotated[
         bool, typer.Option("--pairs/--no-pairs", help="Compare all pairs of slices as well: more reading, more time.")
     ] = True,
+    max_shift: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole(0),
+            metavar="PIXELS",
+            help="Draw the largest correlation over shifts of each slice by up to so much as well.",
+        ),
+    ] = None,
     confidence: Confidence = 0.95,
     ci: Ci = "tiles",
     z: ZRange = None,
@@ -84,6 +93,7 @@ def report(
         sigma=sigma,
         elastic=elastic,
         pairs=pairs,
+        max_shift=max_shift,
         confidence_level=confidence,
         ci=None if ci == "none" else ci,
         seed=seed,

@@ -7,6 +7,7 @@
     figures/*.png, *.svg
     tables/correlations.csv    the columns of a `StackCorrelation`, from transform and noise to flag
     tables/depths.csv          transform, noise and the columns of a `DecorrelationDepth`
+    tables/shifted.csv         the columns of a `ShiftedStackCorrelation`, where shifts were asked for
     tables/lags.csv            the columns of a `LagCorrelation`: the mean of all pairs at each distance
     tables/outliers.csv        slice, fault, count, r, expected, score, text: slices that do not fit their neighbours
     tables/noise.csv           noise, expected, r, low, high: at distance 0
@@ -30,6 +31,8 @@ curves
     correlations.csv as arrays.
 depths
     For each label: threshold, depth, depth_nm, first_below, farthest, in slices unless named otherwise.
+shifted
+    The columns of shifted.csv, or null.
 pairs
     lags, depth, advice, outliers: the columns of each as arrays; or null.
 noise_at_0

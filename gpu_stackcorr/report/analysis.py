@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_stackcorr.arrays import available_backends
+from gpu_stackcorr.correlation import stack_correlation
 from gpu_stackcorr.decorrelation import decorrelation_depth
 from gpu_stackcorr.measurement import available_threads
 from gpu_stackcorr.pipeline import correlate_volume
@@ -47,6 +48,8 @@ class ReportOptions:
         Whether all pairs of slices are compared as well, which reads the volume again.
     noise : tuple of float
         Magnitudes of the noise levels, in standard deviations of the slice.
+    max_shift : int or None
+        Draw the largest correlation over shifts by up to so many pixels as well.
     confidence_level : float
         Of every interval, between 0 and 1.
     ci : str or None
@@ -67,6 +70,7 @@ class ReportOptions:
     elastic: bool = True
     pairs: bool = True
     noise: tuple[float, ...] = (0, 1, 2, 3, 4)
+    max_shift: int | None = None
     confidence_level: float = 0.95
     ci: str | None = "tiles"
     seed: int | None = None
@@ -129,6 +133,8 @@ class Analysis:
         Identity, both flips, the noise levels above 0, the elastic deformation where asked for.
     depths : dict of DecorrelationDepth
         Where each curve first falls below 1/e, by label.
+    shifted : StackCorrelation or None
+        The largest correlation over small shifts, where that was asked for.
     pairs : AllPairs or None
         What all pairs of slices tell, where that was asked for.
     expected : float64 array or None
@@ -142,6 +148,7 @@ class Analysis:
     grey: GreyValues
     battery: Battery
     depths: dict[str, DecorrelationDepth]
+    shifted: StackCorrelation | None
     pairs: AllPairs | None
     expected: NDArray[np.float64] | None
     computed: Computed
@@ -233,10 +240,20 @@ def analyse(
         grey=grey_values(reference),
         battery=battery,
         depths={label: decorrelation_depth(result) for label, result in battery.items()},
+        shifted=None if options.max_shift is None else _shifted(volume, options),
         pairs=compare_all(volume, options),
         expected=None if expected is None else np.asarray(expected(curve.distance), np.float64),
         computed=_computed(curve.backend, options, seed, started, time.perf_counter() - clock),
     )
+
+
+def _shifted(volume: Volume, options: ReportOptions) -> StackCorrelation:
+    """Return the largest correlations over small shifts."""
+    result = stack_correlation(
+        volume, options.reference, max_shift=options.max_shift, ci=options.ci, backend=options.backend
+    )
+    assert not isinstance(result, tuple)
+    return result
 
 
 def transforms(options: ReportOptions) -> list[Transform]:

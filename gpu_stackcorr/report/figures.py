@@ -108,7 +108,8 @@ def draw_reference(analysis: Analysis) -> Figure:
 def draw_correlation(analysis: Analysis) -> Figure:
     """Return correlation against depth, with the depth at 1/e and, where it is known, the expected curve."""
     curve = analysis.identity
-    figure = _curves(analysis, [curve], expected=analysis.expected)
+    curves = [curve] if analysis.shifted is None else [curve, analysis.shifted]
+    figure = _curves(analysis, curves, expected=analysis.expected)
     depth = analysis.depths[curve.label]
     if not math.isnan(depth.statistic):
         nm = "" if depth.nm is None else f"\n({depth.nm:.3g} nm)"

@@ -14,7 +14,7 @@ from gpu_stackcorr.records import Table, stack_columns
 
 from .analysis import Analysis
 
-NAMES = ("correlations", "depths", "noise", "lags", "outliers", "expected")
+NAMES = ("correlations", "depths", "noise", "shifted", "lags", "outliers", "expected")
 """All tables that a report may have."""
 
 FORMAT = 1
@@ -42,6 +42,8 @@ def tables(analysis: Analysis) -> dict[str, Table]:
         "depths": Columns(depth_columns(analysis)),
         "noise": Columns(noise_columns(analysis)),
     }
+    if analysis.shifted is not None:
+        found["shifted"] = analysis.shifted
     if analysis.pairs is not None:
         found["lags"] = analysis.pairs.lags
         found["outliers"] = analysis.pairs.outliers
@@ -101,6 +103,7 @@ def results_json(analysis: Analysis) -> str:
             label: {name: column[0] for name, column in depth.columns().items()}
             for label, depth in analysis.depths.items()
         },
+        "shifted": None if analysis.shifted is None else analysis.shifted.columns(level),
         "pairs": None if analysis.pairs is None else analysis.pairs.summary(level),
         "noise_at_0": noise_columns(analysis),
         "expected": None if analysis.expected is None else expected_columns(analysis),

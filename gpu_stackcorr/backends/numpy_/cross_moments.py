@@ -9,11 +9,12 @@ chunk by chunk, in two passes, and merged.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from gpu_stackcorr.backends.base import Array
 from gpu_stackcorr.cross_moments import CrossMoments
@@ -37,11 +38,21 @@ def cross_moments(slices: Array, others: Array | None = None, *, mask: Array | N
     dtype = slices.dtype.newbyteorder("=")
     both = [slices] if others is None else [slices, others]
     chunks = _chunks(both, mask)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"), _controller().limit(limits=1, user_api="blas"):
         if dtype in EXACT_DTYPES:
             return _exact(chunks, dtype, [len(images) for images in both])
         empty = CrossMoments(0, False, *_zeros([len(images) for images in both], np.float64))
         return reduce(CrossMoments.merge, (_centred(chunk) for chunk in chunks), empty)
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Return what sets the number of threads of BLAS.
+
+    One is taken: the bits do not depend on the machine then, and on two cores of a virtual machine two threads of
+    OpenBLAS were seen to take 28 times as long as one, each waiting for the other.
+    """
+    return ThreadpoolController()
 
 
 def _chunks(both: list[Array], mask: Array | None) -> Iterator[list[Array]]:
