@@ -386,8 +386,8 @@ def rendered(tmp_path: Path, analysis: Analysis) -> str:
 def test_the_page_names_flagged_slices_and_the_side(stack, tmp_path):
     stack = stack.astype(np.float32)
     stack[2], stack[4, 0, 0] = 5, np.nan
+    options = replace(OPTIONS, reference=6, elastic=False, noise=(0.5,), max_shift=None)
     with pytest.warns(ConstantSliceWarning, match="2"):
-        options = replace(OPTIONS, reference=6, elastic=False, noise=(0.5,), max_shift=None)
         flagged = analyse(stored(tmp_path, stack), options)
     words = Page(rendered(tmp_path, flagged)).words
     assert "Slices of one grey value, without a correlation: 2." in words

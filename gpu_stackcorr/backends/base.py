@@ -273,6 +273,6 @@ class Backend(ABC):
         CrossMoments
             Of bool, int8, uint8, int16 and uint16: exact sums; a box has fewer than 2^31 pixels. Of other dtypes:
             float64, centred, equal on every backend to 1e-12 of the product of the standard deviations; the last
-            bits may depend on the number of slices and of threads. NaN and infinity make the moments of their pairs
+            bits may depend on the number of slices. NaN and infinity make the moments of their pairs
             NaN and leave those of others alone.
         """
