@@ -143,7 +143,7 @@ def shifted_correlation(
     The largest of many r is larger than r is in truth. Of unrelated images of 256 x 256, the best of all shifts up to
     5, 10 and 20 pixels has, on average (and at most in 95 of 100 pairs), r of 0.025 (0.07), 0.037 (0.09) and 0.055
     (0.09) for phantoms, 0.044 (0.12), 0.058 (0.12) and 0.081 (0.14) for ssTEM sections 11 apart (which have 0.027
-    without a shift), 0.010, 0.012 and 0.014 for white noise; larger images have less. The interval takes the shift as
+    without a shift), 0.010, 0.012 and 0.014 for white noise. The interval takes the shift as
     known and is not corrected for that: r no larger than this is no sign of likeness. It assumes what that of
     `image_correlation` does, and is not to be trusted where `saturated` is set.
 
