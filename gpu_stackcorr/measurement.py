@@ -38,11 +38,15 @@ class Measured(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a group sees of a slab: its slices after the steps, which of their pixels count, and their moments."""
+    """What a group sees of a slab: its slices after the steps, which of their pixels count, and their moments.
+
+    `own` keeps the moments of a reference with its noise, by column: noise levels share them.
+    """
 
     slices: Array
     mask: Array | None
     moments: list[Moments]
+    own: dict[int, Moments]
 
 
 def measure(battery: BatteryPlan, slab: Array, start: int) -> list[Measured]:
@@ -61,7 +65,7 @@ def _see(battery: BatteryPlan, group: Group, slab: Array, start: int) -> Seen:
     omit = battery.nan_policy == "omit" and slab.dtype.kind == "f"
     match group.steps:
         case (Elastic() as elastic,) if battery.ci != "effective" and not (omit and np.isnan(slab).any()):
-            return Seen(slab, None, _elastic_moments(battery, group, elastic, slab, start))
+            return Seen(slab, None, _elastic_moments(battery, group, elastic, slab, start), {})
         case ():
             slices = slab
         case steps:
@@ -72,7 +76,7 @@ def _see(battery: BatteryPlan, group: Group, slab: Array, start: int) -> Seen:
     moments = battery.backend.moments(
         group.images, slices, reference_mask=group.mask(), slice_mask=mask, tiles=group.tiles(battery.ci)
     )
-    return Seen(slices, mask, moments)
+    return Seen(slices, mask, moments, {})
 
 
 def _elastic_moments(battery: BatteryPlan, group: Group, elastic: Elastic, slab: Array, start: int) -> list[Moments]:
@@ -156,18 +160,24 @@ def _pair_mask(group: Group, member: Member, seen: Seen, n: int) -> Array | None
 def _with_noise(battery: BatteryPlan, group: Group, member: Member, seen: Seen) -> Moments:
     """Return the moments of the reference x with ``y / std(y) + factor * e``, from those of x, y and the noise e."""
     pair, of_noise = seen.moments[member.column], seen.moments[member.column + 1]
+    if member.column not in seen.own:
+        seen.own[member.column] = _own_moments(battery, group, member, seen)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _add_noise(pair, of_noise, seen.own[member.column], member.factor, pair.std_y)
+
+
+def _own_moments(battery: BatteryPlan, group: Group, member: Member, seen: Seen) -> Moments:
+    """Return the moments of the reference x with the noise e."""
     noise = group.images[member.column + 1][np.newaxis]
     if seen.mask is not None:  # over the pixels that each slice leaves
         noise = np.broadcast_to(noise, seen.slices.shape)
-    own = battery.backend.moments(
+    return battery.backend.moments(
         [group.images[member.column]],
         noise,
         reference_mask=group.masks[member.column],
         slice_mask=seen.mask,
         tiles=group.own_tiles(member.column, battery.ci),
     )[0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _add_noise(pair, of_noise, own, member.factor, pair.std_y)
 
 
 def _add_noise(pair: Moments, of_noise: Moments, own: Moments, factor: float, std: Floats) -> Moments:

@@ -103,6 +103,7 @@ def estimate(
     transforms: Sequence[Transform | Callable[[Any], Any]],
     *,
     reference: Any = 0,
+    ci: str | None = "tiles",
     backend: str | None = None,
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
@@ -111,10 +112,10 @@ def estimate(
 
     Parameters
     ----------
-    volume, transforms, reference, backend, threads, memory
+    volume, transforms, reference, ci, backend, threads, memory
         As in `correlate_volume`.
     """
-    stack, plan = _prepared(volume, transforms, reference, None, None, 0, backend)
+    stack, plan = _prepared(volume, transforms, reference, None, ci, 0, backend)
     threads, slab_bytes = _threads_and_slab(stack, plan, threads, memory)
     start = time.perf_counter()
     slab = stack.slab(0, 1)

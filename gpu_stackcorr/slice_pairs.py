@@ -73,6 +73,12 @@ class SlicePairs:
         self.fits = stack.in_memory or slice_bytes * len(stack) <= WHOLE_BYTES
         self.length = length if self.fits else max(1, min(length, BLOCK_BYTES // slice_bytes))
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of slices that are held at once: the stack, or three blocks of it."""
+        slice_bytes = int(np.prod(self.stack.shape[1:])) * self.stack.dtype.itemsize
+        return slice_bytes * (len(self.stack) if self.fits else min(3 * self.length, len(self.stack)))
+
     def __iter__(self) -> Iterator[tuple[Block, Block]]:
         """Yield blocks a and b with the pairs (i of a, j of b); a block with itself first, then with those above."""
         whole = self._read(0, len(self.stack)) if self.fits else None

@@ -15,6 +15,7 @@ from gpu_stackcorr.decorrelation import decorrelation_depth
 from gpu_stackcorr.errors import ConstantSliceWarning, ParameterError, VolumeError
 from gpu_stackcorr.lags import lag_correlation
 from gpu_stackcorr.phantoms import phantom, phantom_correlation
+from gpu_stackcorr.pipeline import Cost
 from gpu_stackcorr.report import (
     OWN_FILES,
     Analysis,
@@ -23,6 +24,7 @@ from gpu_stackcorr.report import (
     figures,
     output,
     page,
+    pairs,
     tables,
     write_report,
 )
@@ -524,3 +526,14 @@ def test_the_curve_over_small_shifts(tmp_path):
         drawn = figures.draw_correlation(analysis)
     np.testing.assert_array_equal(curve(drawn, "shifted by up to 5 px"), analysis.shifted.statistic)
     assert "by up to 5 pixels along each axis" in Page(rendered(tmp_path, analysis)).words
+
+
+def test_the_cost_of_all_pairs_grows_with_them(volume, tmp_path):
+    cost = pairs.estimate_all(volume, OPTIONS)
+    assert cost.seconds > 0
+    assert cost.memory >= SHAPE[0] * SHAPE[1] * SHAPE[2]
+    assert pairs.estimate_all(volume, replace(OPTIONS, pairs=False)) == Cost(0.0, 0)
+    with stored(tmp_path, np.zeros((3, 40, 56), np.uint8)) as few:
+        assert pairs.estimate_all(few, OPTIONS) == Cost(0.0, 0)
+    with stored(tmp_path, np.zeros((9, 40, 56), np.float32), "constant.npy") as constant:
+        assert pairs.estimate_all(constant, OPTIONS).seconds > 0

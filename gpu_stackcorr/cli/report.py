@@ -134,17 +134,21 @@ def run(
 
 def cost(volume: Volume, options: ReportOptions) -> Cost:
     """Return what the report of a volume is expected to cost."""
-    from gpu_stackcorr.pipeline import estimate
+    from gpu_stackcorr.pipeline import Cost, estimate
     from gpu_stackcorr.report.analysis import transforms
+    from gpu_stackcorr.report.pairs import estimate_all
 
-    return estimate(
+    curves = estimate(
         volume,
         transforms(options),
         reference=options.reference,
+        ci=options.ci,
         backend=options.backend,
         threads=options.threads,
         memory=options.memory,
     )
+    pairs = estimate_all(volume, options)
+    return Cost(curves.seconds + pairs.seconds, max(curves.memory, pairs.memory))
 
 
 def cost_in_words(expected: Cost, backend: str) -> str:
