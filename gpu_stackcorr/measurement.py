@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextvars
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from .deformation import TRUNCATE, check_alpha_sigma, displacement_streams
 from .errors import ConstantSliceWarning, ParameterError, warn
 from .moments import Moments
 from .random_fields import seed_or_fresh
+from .threads import allowed_threads, use_threads
 from .transforms import Elastic, Permutation, Transform
 
 Floats = NDArray[np.float64]
@@ -199,11 +199,6 @@ def _add_noise(pair: Moments, of_noise: Moments, own: Moments, factor: float, st
     return noisy.with_cells(_add_noise(pair.cells, of_noise.cells, own.cells, factor, each))
 
 
-def available_threads() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run(
     battery: BatteryPlan,
     slabs: Iterable[tuple[int, Array]],
@@ -214,10 +209,11 @@ def run(
     """Measure all slabs, in order; the next ones are read while the last ones are computed.
 
     At most ``threads + 1`` slabs are held at a time. `progress` is told the number of slices after every slab.
+    Where several slabs are computed at once, the operations on each take one thread.
     A caller's own functions may not stand being called at once or out of order: they are run by one thread.
     """
     own = all(isinstance(step, (Permutation, Elastic)) for group in battery.groups for step in group.steps)
-    threads = (threads or available_threads()) if own else 1
+    threads = (threads or allowed_threads()) if own else 1
     parts: list[list[Measured]] = []
     waiting: deque[Future[list[Measured]]] = deque()
 
@@ -226,11 +222,15 @@ def run(
         if progress is not None:
             progress(len(parts[-1][0].n))
 
+    def compute(start: int, slab: Array) -> list[Measured]:
+        with use_threads(1):
+            return measure(battery, slab, start)
+
     with ThreadPoolExecutor(threads, "stackcorr") as pool:
         try:
             for start, slab in slabs:
                 context = contextvars.copy_context()  # a caller's function may look into it
-                waiting.append(pool.submit(context.run, measure, battery, slab, start))
+                waiting.append(pool.submit(context.run, compute, start, slab))
                 if len(waiting) > threads:
                     collect()
             while waiting:

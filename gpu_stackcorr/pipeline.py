@@ -14,6 +14,7 @@ from .arrays import Stack, get_backend
 from .correlation import SLAB_BYTES, find_reference, slabs
 from .errors import ParameterError
 from .records import Battery
+from .threads import allowed_threads, use_threads
 from .transforms import Transform
 
 DEFAULT_MEMORY = 512 * 2**20
@@ -120,10 +121,11 @@ def estimate(
     start = time.perf_counter()
     slab = stack.slab(0, 1)
     read = time.perf_counter() - start
-    measurement.measure(plan, slab, 0)  # what is loaded and set up once
-    start = time.perf_counter()
-    measurement.measure(plan, slab, 0)
-    computed = time.perf_counter() - start
+    with use_threads(1):
+        measurement.measure(plan, slab, 0)  # what is loaded and set up once
+        start = time.perf_counter()
+        measurement.measure(plan, slab, 0)
+        computed = time.perf_counter() - start
     held = min(len(stack) * slab.nbytes, slab_bytes * (threads + 2))
     return Cost(len(stack) * max(read, computed / threads), held + _fixed_bytes(stack, plan, threads))
 
@@ -143,7 +145,7 @@ def _threads_and_slab(stack: Stack, plan: battery.BatteryPlan, threads: int | No
     if threads is not None and (not isinstance(threads, (int, np.integer)) or threads < 1):
         raise ParameterError(f"threads = {threads!r}: allowed are integers of 1 or more")
     each = stack.shape[1] * stack.shape[2] * stack.dtype.itemsize
-    candidates = [threads] if threads is not None else range(measurement.available_threads(), 0, -1)
+    candidates = [threads] if threads is not None else range(allowed_threads(), 0, -1)
     for count in candidates:
         left = memory - _fixed_bytes(stack, plan, count)
         if left >= (count + 2) * each:

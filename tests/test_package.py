@@ -30,6 +30,7 @@ _MODULES = {"notebook", "transforms"}
 
 LAYERS = (
     {"errors"},
+    {"threads"},
     {"moments", "random_fields", "records"},
     {"cross_moments", "depth_records"},
     {"backends"},

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from gpu_stackcorr.arrays import available_backends
 from gpu_stackcorr.correlation import stack_correlation
 from gpu_stackcorr.decorrelation import decorrelation_depth
-from gpu_stackcorr.measurement import available_threads
 from gpu_stackcorr.pipeline import correlate_volume
 from gpu_stackcorr.plots import Expected
 from gpu_stackcorr.random_fields import seed_or_fresh
 from gpu_stackcorr.records import Battery, DecorrelationDepth, StackCorrelation
+from gpu_stackcorr.threads import allowed_threads
 from gpu_stackcorr.transforms import AddNoise, Elastic, Transform, flip_right_left, flip_up_down, identity
 
 from .pairs import AllPairs, compare_all
@@ -294,7 +294,7 @@ def _computed(backend: str, options: ReportOptions, seed: int, started: datetime
         versions=versions(),
         platform=platform.platform(),
         seed=seed,
-        threads=options.threads or available_threads(),
+        threads=options.threads or allowed_threads(),
         started=started.isoformat(timespec="seconds"),
         seconds=seconds,
         peak_memory=peak_memory(),

@@ -1,1 +1,31 @@
-"""The ``numba`` backend: compiled loops on the CPU, one module an operation. Its operations are not written yet."""
+"""The ``numba`` backend: compiled loops on the CPU, one module an operation."""
+
+from __future__ import annotations
+
+from gpu_stackcorr.backends.base import Backend
+
+from . import (
+    cross_moments,
+    gaussian,
+    map_coordinates,
+    moments,
+    random_field,
+    spline,
+    warp,
+)
+
+
+class NumbaBackend(Backend):
+    """Operations on NumPy arrays by loops that Numba compiles, on as many threads as are allowed."""
+
+    name = "numba"
+    moments = staticmethod(moments.moments)
+    gaussian_filter = staticmethod(gaussian.gaussian_filter)
+    spline_filter = staticmethod(spline.spline_filter)
+    map_coordinates = staticmethod(map_coordinates.map_coordinates)
+    warp = staticmethod(warp.warp)
+    random_field = staticmethod(random_field.random_field)
+    cross_moments = staticmethod(cross_moments.cross_moments)
+
+
+BACKEND = NumbaBackend

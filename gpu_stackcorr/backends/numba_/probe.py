@@ -1,15 +1,24 @@
 """Whether the ``numba`` backend can run here."""
 
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 
 from gpu_stackcorr.backends.base import BackendInfo
+from gpu_stackcorr.backends.numpy_.probe import probe as probe_numpy
 
 
+@cache
 def probe() -> BackendInfo:
-    """Return what is known of the backend on this machine. Numba itself is not imported."""
+    """Return what is known of the backend on this machine.
+
+    Numba is imported to find out: it refuses interpreters and versions of NumPy that it does not know.
+    """
     if find_spec("numba") is None:
         reason = 'Numba is not installed: pip install "gpu-stackcorr[numba]"'
         return BackendInfo("numba", False, "", "", reason)
-    reason = "this version of gpu_stackcorr has no compiled CPU operations yet"
-    return BackendInfo("numba", False, version("numba"), "", reason)
+    try:
+        import numba  # noqa: F401
+    except Exception as error:  # whatever an unsupported interpreter, NumPy or LLVM makes it raise
+        return BackendInfo("numba", False, version("numba"), "", f"Numba cannot be imported: {error}")
+    return BackendInfo("numba", True, version("numba"), probe_numpy().device)

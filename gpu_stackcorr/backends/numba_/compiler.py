@@ -1,0 +1,72 @@
+"""How the loops of this backend are compiled: without the GIL, without fast-math, and kept on disk.
+
+No loop is compiled as a parallel one. Threads are ours (see ``parallel``), which spares the trouble that Numba's own
+have with ``fork`` (OpenMP kills the child) and with concurrent callers (workqueue aborts), and halves the time that
+compiling takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import event
+
+logger = logging.getLogger(__name__)
+
+REASSOCIATED = frozenset({"reassoc", "contract", "nsz"})
+"""Freedom to add in the order that vectors ask for. NaN and infinity keep their meaning."""
+
+
+def jit(function: Callable[..., Any] | None = None, *, fastmath: frozenset[str] | bool = False) -> Any:
+    """Compile a function on its first call with new types, and keep the machine code on disk.
+
+    The code lies in ``NUMBA_CACHE_DIR``, in the package's own folder, or in the user's cache folder where that is not
+    writable; where none is, it lives as long as the process.
+    """
+    if function is None:
+        return lambda decorated: jit(decorated, fastmath=fastmath)
+    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath) if fastmath else False}
+    try:
+        compiled = numba.njit(function, cache=True, **options)
+        # Numba looks at the file of the function alone, and would go on with old code of what that calls elsewhere.
+        compiled._cache._cache_file._source_stamp = _source_stamp()
+    except RuntimeError as error:
+        logger.info("compiled code is not kept on disk: %s", error)
+        compiled = numba.njit(function, **options)
+    return compiled
+
+
+@cache
+def _source_stamp() -> bytes:
+    """Return a hash of all modules of this backend."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).digest()
+
+
+class _Notice(event.Listener):  # type: ignore[misc]
+    """Says on a terminal, once a process, that code is being compiled."""
+
+    def __init__(self) -> None:
+        self.given = False
+
+    def on_start(self, event: Any) -> None:
+        function = event.data["dispatcher"].py_func
+        if not function.__module__.startswith(__package__):
+            return
+        logger.debug("compiling %s.%s", function.__module__, function.__qualname__)
+        if not self.given and sys.stderr is not None and sys.stderr.isatty():
+            self.given = True
+            print("gpu_stackcorr: compiling for this processor, once; this takes some seconds", file=sys.stderr)
+
+    def on_end(self, event: Any) -> None:
+        """Say nothing."""
+
+
+event.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]

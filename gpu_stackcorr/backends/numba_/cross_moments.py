@@ -1,0 +1,5 @@
+"""Placeholder."""
+
+from gpu_stackcorr.backends.numpy_.cross_moments import cross_moments
+
+__all__ = ["cross_moments"]

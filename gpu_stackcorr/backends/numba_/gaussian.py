@@ -1,0 +1,5 @@
+"""Placeholder."""
+
+from gpu_stackcorr.backends.numpy_.gaussian import gaussian_filter
+
+__all__ = ["gaussian_filter"]

@@ -1,0 +1,68 @@
+"""Threads for compiled loops that release the GIL: one pool a process, shared by all callers.
+
+Of k callers at once each works itself, and the pool's threads help whom they can: no more threads run than the callers
+and the pool, whoever nests or forks. What a thread computes must not depend on which thread it is.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+from gpu_stackcorr.threads import allowed_threads, available_threads
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+_size = 0
+
+
+def run(task: Callable[[int], object], count: int) -> None:
+    """Call ``task(0)`` to ``task(count - 1)``, each once, in any order, in as many threads as are allowed.
+
+    An exception of a task is raised here, after the tasks that had begun.
+    """
+    helpers = min(allowed_threads(), count) - 1
+    numbers = iter(range(count))  # a range iterator hands out each number once, whatever thread asks
+
+    def work() -> None:
+        for number in numbers:
+            task(number)
+
+    futures = [_helpers(helpers).submit(work) for _ in range(helpers)]
+    try:
+        work()
+    finally:
+        for future in futures:
+            if not future.cancel():  # not begun: there is nothing left for it to do
+                future.result()
+
+
+def cut(length: int, parts: int, *, multiple: int = 1) -> list[slice]:
+    """Cut ``range(length)`` into at most `parts` slices, nearly equal, starting at multiples of `multiple`."""
+    blocks = -(-length // multiple)
+    parts = max(1, min(parts, blocks))
+    ends = [min(length, multiple * (blocks * part // parts)) for part in range(parts + 1)]
+    return [slice(start, stop) for start, stop in pairwise(ends)]
+
+
+def _helpers(wanted: int) -> ThreadPoolExecutor:
+    """Return the pool, with at least `wanted` threads."""
+    global _pool, _size
+    with _lock:
+        if _pool is None or _size < wanted:
+            _size = max(wanted, available_threads() - 1, 1)
+            _pool = ThreadPoolExecutor(_size, "stackcorr-numba")  # an older pool ends when its last caller is done
+        return _pool
+
+
+def _forget() -> None:
+    """Begin anew in a forked child, to which no thread comes along."""
+    global _lock, _pool, _size
+    _lock, _pool, _size = threading.Lock(), None, 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
