@@ -24,7 +24,7 @@ REASSOCIATED = frozenset({"reassoc", "contract", "nsz"})
 """Freedom to add in the order that vectors ask for. NaN and infinity keep their meaning."""
 
 
-def jit(function: Callable[..., Any] | None = None, *, fastmath: frozenset[str] | bool = False) -> Any:
+def jit(function: Callable[..., Any] | None = None, *, fastmath: frozenset[str] = frozenset()) -> Any:
     """Compile a function on its first call with new types, and keep the machine code on disk.
 
     The code lies in ``NUMBA_CACHE_DIR``, in the package's own folder, or in the user's cache folder where that is not
@@ -32,9 +32,9 @@ def jit(function: Callable[..., Any] | None = None, *, fastmath: frozenset[str] 
     """
     if function is None:
         return lambda decorated: jit(decorated, fastmath=fastmath)
-    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath) if fastmath else False}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath) or False}
     try:
-        compiled = numba.njit(function, cache=True, **options)
+        compiled: Any = numba.njit(function, cache=True, **options)
         # Numba looks at the file of the function alone, and would go on with old code of what that calls elsewhere.
         compiled._cache._cache_file._source_stamp = _source_stamp()
     except RuntimeError as error:
@@ -50,7 +50,7 @@ def _source_stamp() -> bytes:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).digest()
 
 
-class _Notice(event.Listener):  # type: ignore[misc]
+class _Notice(event.Listener):
     """Says on a terminal, once a process, that code is being compiled."""
 
     def __init__(self) -> None:

@@ -20,5 +20,10 @@ def probe() -> BackendInfo:
     try:
         import numba  # noqa: F401
     except Exception as error:  # whatever an unsupported interpreter, NumPy or LLVM makes it raise
-        return BackendInfo("numba", False, version("numba"), "", f"Numba cannot be imported: {error}")
+        return BackendInfo("numba", False, version("numba"), "", f"Numba cannot be imported: {_first_line(error)}")
     return BackendInfo("numba", True, version("numba"), probe_numpy().device)
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of what an exception says, or its name where it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]

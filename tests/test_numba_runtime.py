@@ -1,0 +1,227 @@
+"""The manners of the numba backend: its threads, its cache on disk, what it says, and what happens without Numba."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpu_stackcorr
+from gpu_stackcorr import backends
+from gpu_stackcorr.arrays import _automatic, available_backends, get_backend
+from gpu_stackcorr.threads import use_threads
+
+if not available_backends()["numba"].available:
+    pytest.skip(available_backends()["numba"].reason, allow_module_level=True)
+
+from gpu_stackcorr.backends.numba_ import parallel
+
+PACKAGE = Path(gpu_stackcorr.__file__).parent
+IMAGE = np.random.default_rng(0).random((70, 90), np.float32)
+
+# Threads.
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 100])
+def test_every_task_runs_once(threads, count):
+    done = []
+    with use_threads(threads):
+        parallel.run(done.append, count)
+    assert sorted(done) == list(range(count))
+
+
+def test_tasks_run_at_once():
+    meeting = threading.Barrier(3)
+    with use_threads(3):
+        parallel.run(lambda _: meeting.wait(10), 3)
+
+
+def test_a_callers_own_thread_is_enough():
+    """Nested runs and many callers share one pool, and none waits for another's helpers."""
+
+    def outer(_):
+        parallel.run(lambda _: time.sleep(0.001), 4)
+
+    with use_threads(2):
+        callers = [threading.Thread(target=parallel.run, args=(outer, 5)) for _ in range(6)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join(30)
+            assert not caller.is_alive()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_an_exception_of_a_task_is_raised(threads):
+    def task(number):
+        if number == 5:
+            raise ValueError("five")
+
+    with use_threads(threads), pytest.raises(ValueError, match="five"):
+        parallel.run(task, 20)
+    parallel.run(lambda _: None, 20)
+
+
+def test_cuts_are_whole_and_begin_at_multiples():
+    for length in (0, 1, 7, 64, 65, 1000):
+        for parts in (1, 2, 3, 50):
+            pieces = parallel.cut(length, parts, multiple=8)
+            assert np.concatenate([np.arange(length)[piece] for piece in pieces]).tolist() == list(range(length))
+            assert all(piece.start % 8 == 0 for piece in pieces)
+            assert 1 <= len(pieces) <= parts
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork beside other tests' threads
+def test_a_forked_child_computes():
+    backend = get_backend("numba")
+    with use_threads(2):
+        expected = backend.gaussian_filter(IMAGE, (2.0, 2.0), axes=(0, 1), mode=["reflect"] * 2)
+        child = os.fork()
+        if child == 0:
+            same = np.array_equal(
+                backend.gaussian_filter(IMAGE, (2.0, 2.0), axes=(0, 1), mode=["reflect"] * 2), expected
+            )
+            os._exit(0 if same else 1)
+    for _ in range(600):
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        pytest.fail("the child hangs")
+    assert status == 0
+
+
+# Compiling.
+
+SMOOTH = """if True:
+    import numpy as np
+    from gpu_stackcorr import gaussian_filter
+    image = np.random.default_rng(0).random((70, 90), np.float32)
+    gaussian_filter(image, 2, backend="numba")
+"""
+
+
+def run_python(code: str, path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter that finds the package in `path`."""
+    environment = {**os.environ, "PYTHONPATH": str(path), **variables}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=path, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the package without compiled code."""
+    shutil.copytree(PACKAGE, tmp_path / "gpu_stackcorr", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_code_is_kept_where_the_variable_says(copy):
+    cache = copy / "cache"
+    run_python(SMOOTH, copy, NUMBA_CACHE_DIR=str(cache))
+    kept = {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb*")}
+    assert kept
+    run_python(SMOOTH, copy, NUMBA_CACHE_DIR=str(cache))
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb*")} == kept
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="folders are not made read-only by their mode here")
+def test_a_read_only_folder_and_no_home_are_no_hindrance(copy):
+    """A file stands where the folders for compiled code would be made, which stops even the superuser."""
+    (copy / "gpu_stackcorr/backends/numba_/__pycache__").write_text("")
+    (copy / "home").mkdir()
+    variables = {"HOME": str(copy / "home"), "XDG_CACHE_HOME": str(copy / "home"), "NUMBA_CACHE_DIR": ""}
+    run_python(SMOOTH, copy, **variables)
+    assert list((copy / "home").rglob("*.nbi"))
+    shutil.rmtree(copy / "home")
+    (copy / "home").write_text("")
+    run_python(SMOOTH, copy, **variables)
+
+
+def test_a_change_in_one_module_recompiles_what_calls_it(copy):
+    """Numba alone looks at the file of the function that is called."""
+    folder = copy / "gpu_stackcorr/backends/numba_"
+    (folder / "inner.py").write_text(
+        "from .compiler import jit\n\n@jit\ndef inner(x):\n    return x + 1\n", encoding="utf-8"
+    )
+    (folder / "outer.py").write_text(
+        "from .compiler import jit\nfrom .inner import inner\n\n@jit\ndef outer(x):\n    return 10 * inner(x)\n",
+        encoding="utf-8",
+    )
+    code = "from gpu_stackcorr.backends.numba_.outer import outer; print(outer(1))"
+    variables = {"NUMBA_CACHE_DIR": str(copy / "cache")}
+    assert run_python(code, copy, **variables).stdout.strip() == "20"
+    text = (folder / "inner.py").read_text(encoding="utf-8").replace("x + 1", "x + 2")
+    (folder / "inner.py").write_text(text, encoding="utf-8")
+    assert run_python(code, copy, **variables).stdout.strip() == "30"
+
+
+def test_the_first_call_says_on_a_terminal_that_it_compiles(copy):
+    pty = pytest.importorskip("pty")
+    environment = {**os.environ, "PYTHONPATH": str(copy), "NUMBA_CACHE_DIR": str(copy / "cache")}
+
+    def said() -> bytes:
+        terminal, inside = pty.openpty()
+        done = subprocess.run([sys.executable, "-c", SMOOTH], stderr=inside, env=environment, cwd=copy, timeout=300)
+        os.close(inside)
+        assert done.returncode == 0
+        try:
+            return os.read(terminal, 10_000)
+        except OSError:  # what Linux answers where nothing was written
+            return b""
+        finally:
+            os.close(terminal)
+
+    assert said().count(b"compiling") == 1
+    assert b"compiling" not in said()
+
+
+def test_nothing_is_said_elsewhere(copy):
+    assert run_python(SMOOTH, copy, NUMBA_CACHE_DIR=str(copy / "cache")).stderr == ""
+
+
+# Without Numba.
+
+
+def test_the_automatic_choice_goes_on_without_numba(copy, monkeypatch, caplog):
+    """Where Numba refuses the interpreter, the reason is logged once, and NumPy computes."""
+    (copy / "numba.py").write_text("raise ImportError('Numba needs an older Python\\nthan this')\n", encoding="utf-8")
+    code = """if True:
+        import logging
+        logging.basicConfig(level="INFO", format="%(message)s")
+        from gpu_stackcorr import get_backend
+        print(get_backend().name, get_backend().name)"""
+    done = run_python(code, copy, GPU_STACKCORR_BACKEND="")
+    assert done.stdout.split() == ["numpy", "numpy"]
+    assert done.stderr.count("not on numba: Numba cannot be imported: Numba needs an older Python\n") == 1
+
+
+def test_numba_is_chosen_where_it_is(monkeypatch):
+    monkeypatch.delenv("GPU_STACKCORR_BACKEND", raising=False)
+    if backends.probe("cuda").available:
+        pytest.skip("a GPU comes first")
+    _automatic.cache_clear()
+    assert get_backend().name == "numba"
+
+
+def test_the_choice_is_logged(monkeypatch, caplog):
+    monkeypatch.delenv("GPU_STACKCORR_BACKEND", raising=False)
+    _automatic.cache_clear()
+    with caplog.at_level(logging.INFO, "gpu_stackcorr"):
+        name = get_backend().name
+    assert f"computing on {name}" in caplog.text
