@@ -1,6 +1,5 @@
 """Whether the ``numba`` backend can run here."""
 
-from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 
@@ -8,7 +7,6 @@ from gpu_stackcorr.backends.base import BackendInfo
 from gpu_stackcorr.backends.numpy_.probe import probe as probe_numpy
 
 
-@cache
 def probe() -> BackendInfo:
     """Return what is known of the backend on this machine.
 
