@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .ndimage import gaussian_filter, map_coordinates, spline_filter
     from .outliers import find_outlier_slices
     from .phantoms import phantom
+    from .threads import use_threads
     from .volumes import open_volume
 
 _HOMES = {
@@ -44,6 +45,7 @@ _HOMES = {
     "stack_correlation": "correlation",
     "transform_battery": "correlation",
     "use_backend": "arrays",
+    "use_threads": "threads",
     "warp": "deformation",
 }
 _MODULES = ("notebook", "transforms")
@@ -71,6 +73,7 @@ __all__ = [
     "transform_battery",
     "transforms",
     "use_backend",
+    "use_threads",
     "warp",
 ]
 

@@ -52,7 +52,7 @@ def test_contestants_do_their_work(name):
 
 def test_a_wrong_result_of_ours_is_never_timed():
     wrong = Contestant(OURS, lambda: np.ones(3), largest_difference(np.zeros(3)), tolerance=0.5)
-    with pytest.raises(AssertionError, match="error 1, allowed 0[.]5"):
+    with pytest.raises(AssertionError, match=r"error 1, allowed 0[.]5"):
         race(Case("operation", "case", 3, [wrong]))
 
 

@@ -1,7 +1,7 @@
 """NIST's Statistical Reference Datasets for univariate statistics, and Norris for linear regression, through `moments`.
 
-NumAcc1 to 4 and PiDigits are built from their definitions, the measured sets stand in known_answers/nist.txt. Digits are
-the log relative error, at most 15. For NumAcc3 and 4 the data themselves, rounded to float64, are what limits the
+NumAcc1 to 4 and PiDigits are built from their definitions, the measured sets stand in known_answers/nist.txt. Digits
+are the log relative error, at most 15. For NumAcc3 and 4 the data themselves, rounded to float64, are what limits the
 standard deviation. https://www.itl.nist.gov/div898/strd/
 """
 

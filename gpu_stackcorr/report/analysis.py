@@ -20,7 +20,7 @@ from gpu_stackcorr.pipeline import correlate_volume
 from gpu_stackcorr.plots import Expected
 from gpu_stackcorr.random_fields import seed_or_fresh
 from gpu_stackcorr.records import Battery, DecorrelationDepth, StackCorrelation
-from gpu_stackcorr.threads import allowed_threads
+from gpu_stackcorr.threads import allowed_threads, use_threads
 from gpu_stackcorr.transforms import AddNoise, Elastic, Transform, flip_right_left, flip_up_down, identity
 
 from .pairs import AllPairs, compare_all
@@ -233,6 +233,9 @@ def analyse(
     curve = battery.results[0]
     curve.confidence_interval(options.confidence_level)  # an error of this option comes before anything is drawn
     reference = np.asarray(volume[curve.reference or 0])
+    with use_threads(int(options.threads or allowed_threads())):
+        shifted = None if options.max_shift is None else _shifted(volume, options)
+        pairs = compare_all(volume, options)
     return Analysis(
         file=file_facts(volume),
         options=options,
@@ -240,8 +243,8 @@ def analyse(
         grey=grey_values(reference),
         battery=battery,
         depths={label: decorrelation_depth(result) for label, result in battery.items()},
-        shifted=None if options.max_shift is None else _shifted(volume, options),
-        pairs=compare_all(volume, options),
+        shifted=shifted,
+        pairs=pairs,
         expected=None if expected is None else np.asarray(expected(curve.distance), np.float64),
         computed=_computed(curve.backend, options, seed, started, time.perf_counter() - clock),
     )
