@@ -1,0 +1,49 @@
+"""What launch code asks of the machine that runs the kernels: a GPU, or the emulator of the tests."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from gpu_stackcorr.backends.base import Array
+
+
+class Kernel(Protocol):
+    """A compiled ``__global__`` function."""
+
+    def __call__(
+        self, grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], *, shared_bytes: int = 0
+    ) -> None:
+        """Launch on the current stream, asynchronously.
+
+        Arrays lie on the device and are contiguous; numbers are NumPy scalars of the parameter's own type, as a Python
+        int would be passed as 64 bits whatever the kernel expects.
+        """
+
+
+class Device(ABC):
+    """Where kernels run and the arrays that they work on live."""
+
+    multiprocessors: int
+    """How many blocks' worth of work fill it a few times over."""
+
+    @abstractmethod
+    def kernel(self, file: str, name: str) -> Kernel:
+        """Return a kernel of ``kernels/`` by its name expression, such as ``"moments<unsigned char, 1>"``."""
+
+    @abstractmethod
+    def empty(self, shape: Sequence[int], dtype: Any) -> Array:
+        """Return an array on the device, not initialised."""
+
+    @abstractmethod
+    def to_device(self, array: Array) -> Array:
+        """Return a contiguous array in native byte order on the device; one that is that already as it is."""
+
+    @abstractmethod
+    def to_host(self, array: Array) -> Array:
+        """Return a NumPy array of a device array, after what was launched before has ended."""
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """Return how much memory can still be had on the device."""
