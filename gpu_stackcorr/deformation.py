@@ -86,7 +86,8 @@ def displacement_field(
     numbers = indices(index, int(np.prod(shape[:fixed]))).reshape(shape[:fixed])
     numbers = numbers[tuple(slice(*ends) for ends in box[:fixed])]
     streams = displacement_streams(len(axes), numbers)
-    return get_backend(backend).displacement(
+    engine = get_backend(backend)
+    field = engine.displacement(
         seed_or_fresh(seed),
         streams,
         shape[fixed:],
@@ -97,6 +98,7 @@ def displacement_field(
         truncate=TRUNCATE,
         dtype=dtype,
     )
+    return engine.to_host(field)
 
 
 def displacement_streams(ndim: int, index: Any) -> NDArray[np.uint64]:

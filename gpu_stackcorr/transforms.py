@@ -157,7 +157,8 @@ class AddNoise(Transform):
 def noise_field(shape: Sequence[int], seed: int, backend: str | None = None) -> NDArray[np.float64]:
     """Return the standard normal field (Y, X) that belongs to a seed."""
     number = int(stream(Purpose.NOISE, Axis.X, 0))
-    return get_backend(backend).random_field(seed, number, shape, distribution="normal", dtype=np.float64)
+    engine = get_backend(backend)
+    return engine.to_host(engine.random_field(seed, number, shape, distribution="normal", dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,10 @@ class Backend(ABC):
 
     name: str
 
+    def to_host(self, array: Array) -> Array:
+        """Return a NumPy array of what an operation returned; the array itself where that is one."""
+        return array
+
     @staticmethod
     @abstractmethod
     def moments(

@@ -1,0 +1,72 @@
+"""A GPU, through CuPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import cupy
+import numpy as np
+
+from gpu_stackcorr.backends.base import Array
+from gpu_stackcorr.errors import BackendError
+
+from .device import Device, Kernel
+from .loader import source
+
+OPTIONS = ("-std=c++17", "-fmad=false")
+"""No contraction: kernels say ``fma`` where they mean it, and digits are those of the reference and the emulator."""
+
+
+class Gpu(Device):
+    """The current CUDA device and stream."""
+
+    @property
+    def multiprocessors(self) -> int:  # type: ignore[override]
+        """Number of multiprocessors of the current device."""
+        return int(cupy.cuda.Device().attributes["MultiProcessorCount"])
+
+    def kernel(self, file: str, name: str) -> Kernel:
+        """Return a kernel, compiled on first use on the current device."""
+        return _kernel(int(cupy.cuda.Device().id), file, name)
+
+    def empty(self, shape: Sequence[int], dtype: Any) -> Array:
+        """Return an array in device memory, from CuPy's pool."""
+        array: Array = cupy.empty(tuple(shape), dtype)
+        return array
+
+    def to_device(self, array: Array) -> Array:
+        """Copy a host array to the device; a device array only where it is not contiguous."""
+        if isinstance(array, np.ndarray):
+            array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        moved: Array = cupy.ascontiguousarray(array)
+        return moved
+
+    def to_host(self, array: Array) -> Array:
+        """Copy a device array to the host."""
+        host: Array = cupy.asnumpy(array)
+        return host
+
+    def free_bytes(self) -> int:
+        """Return the memory that the driver has left and CuPy's pool holds in reserve."""
+        free, _ = cupy.cuda.runtime.memGetInfo()
+        return int(free) + int(cupy.get_default_memory_pool().free_bytes())
+
+
+@cache
+def _kernel(device: int, file: str, name: str) -> Kernel:
+    """Compile one instantiation of one file for a device; CuPy keeps the machine code on disk."""
+    module = cupy.RawModule(code=source(file), options=OPTIONS, name_expressions=(name,))
+    try:
+        with cupy.cuda.Device(device):
+            function = module.get_function(name)
+    except cupy.cuda.compiler.CompileException as error:
+        raise BackendError(f"kernel {name} of {file} does not compile: {error}") from error
+
+    def launch(grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], *, shared_bytes: int = 0) -> None:
+        if shared_bytes > 48 * 1024:
+            function.max_dynamic_shared_size_bytes = shared_bytes
+        function(tuple(grid), tuple(block), tuple(arguments), shared_mem=shared_bytes)
+
+    return launch
