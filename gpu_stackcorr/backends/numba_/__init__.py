@@ -6,12 +6,14 @@ from gpu_stackcorr.backends.base import Backend
 
 from . import (
     cross_moments,
+    displacement,
     gaussian,
     map_coordinates,
     moments,
     random_field,
     spline,
     warp,
+    warp_moments,
 )
 
 
@@ -26,6 +28,8 @@ class NumbaBackend(Backend):
     warp = staticmethod(warp.warp)
     random_field = staticmethod(random_field.random_field)
     cross_moments = staticmethod(cross_moments.cross_moments)
+    displacement = staticmethod(displacement.displacement)
+    warp_moments = staticmethod(warp_moments.warp_moments)
 
 
 BACKEND = NumbaBackend

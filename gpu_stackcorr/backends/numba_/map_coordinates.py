@@ -1,5 +1,111 @@
-"""Placeholder."""
+"""Sampling at coordinates by compiled loops, chunk by chunk of the points.
 
-from gpu_stackcorr.backends.numpy_.map_coordinates import map_coordinates
+A coordinate is a displacement from the first sample: what ``rows`` does serves here as well.
+"""
 
-__all__ = ["map_coordinates"]
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gpu_stackcorr.backends.base import Array
+from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
+from gpu_stackcorr.backends.numpy_.map_coordinates import map_coordinates as specification
+
+from .compiler import jit
+from .flat_images import as_bytes, as_words, block_of, flatten, is_flat, lift, limits_of
+from .folding import MODE_CODES
+from .parallel import run
+from .rows import CHUNK, chunks, copy_row, linear_row, spline_row, working_memory, write_row
+
+BLOCK = 1 << 14
+"""Points a task."""
+
+
+def map_coordinates(
+    image: Array, coordinates: Array, *, order: int, mode: str, cval: float = 0.0, dtype: DTypeLike | None = None
+) -> Array:
+    """See ``Backend.map_coordinates``.
+
+    float32 where image and result are, else float64. A coordinate that is NaN, infinite or beyond 2^62 gives `cval`.
+    Order 0 into another dtype is left to SciPy; an image in foreign byte order is copied.
+    """
+    native = image.dtype.newbyteorder("=")
+    dtype = native if dtype is None else np.dtype(dtype)
+    if not image.size or not coordinates.size:
+        return np.full(coordinates.shape[1:], fill_value(cval, dtype), dtype)
+    if order == 0 and dtype.newbyteorder("=") != native:
+        return specification(image, coordinates, order=0, mode=mode, cval=cval, dtype=dtype)
+    ndim, shape = len(coordinates), coordinates.shape[1:]
+    result = np.empty(shape or (1,), dtype.newbyteorder("="))
+    points = coordinates.reshape(ndim, *result.shape)
+    _sample(image if is_flat(image) else image.astype(native), points, result, order, mode, cval)
+    return result.astype(dtype, copy=False).reshape(shape)
+
+
+def _sample(image: Array, points: Array, result: Array, order: int, mode: str, cval: float) -> None:
+    """Fill the contiguous `result` with samples of a flat image at `points`."""
+    limits, rounded, fill = limits_of(result.dtype), result.dtype.kind != "f", fill_value(cval, result.dtype)
+    single = image.dtype == np.float32 and result.dtype == np.float32
+    kind = np.float32 if single else np.float64
+    if order:
+        image, result = as_bytes(image), as_bytes(result)
+    else:
+        image, result, fill = as_words(image), as_words(result), as_words(np.asarray(fill)[np.newaxis])[0]
+    flat, ndim, code = flatten(image), image.ndim, MODE_CODES[mode]
+    shape, strides = lift(image.shape, 1), lift(flat.strides, 0)
+    parts = list(boxes(result.shape, BLOCK))
+
+    def task(number: int) -> None:
+        box = parts[number]
+        rows = [_positions(axis[box]) for axis in points]
+        moves = tuple([rows[-1]] * (3 - ndim) + rows)
+        there = result[box]
+        block = np.empty((1, 1, there.size), there.dtype)
+        memory = working_memory(order, kind)
+        if order == 0:
+            _copy_points(flat.values, flat.origin, shape, strides, moves, ndim, code, fill, memory, block)
+        else:
+            _interpolate_points(
+                flat.values, flat.origin, shape, strides, moves, ndim, order, code, float(cval), limits, rounded,
+                memory, block,
+            )  # fmt: skip
+        there[...] = block.reshape(there.shape)
+
+    run(task, len(parts))
+
+
+def _positions(coordinates: Array) -> Array:
+    """Return some coordinates along an axis as a block of one row, float32 or float64."""
+    if coordinates.dtype.kind != "f":
+        coordinates = coordinates.astype(np.float64)
+    return block_of(coordinates.reshape(1, 1, -1))
+
+
+@jit
+def _copy_points(
+    source: Any, origin: Any, shape: Any, strides: Any, moves: Any, ndim: Any, mode: Any, fill: Any, memory: Any,
+    target: Any,
+) -> None:  # fmt: skip
+    """Fill the row `target` with samples as they are."""
+    for x in range(0, target.size, CHUNK):
+        row, some = target[0, 0][x : x + CHUNK], chunks(moves, 0, 0, x)
+        copy_row(source, origin, shape, strides, (0, 0, 0), 0, some, ndim, mode, fill, memory, row)
+
+
+@jit
+def _interpolate_points(
+    source: Any, origin: Any, shape: Any, strides: Any, moves: Any, ndim: Any, order: Any, mode: Any, cval: Any,
+    limits: Any, rounded: Any, memory: Any, target: Any,
+) -> None:  # fmt: skip
+    """Fill the row `target` with samples at rows of coordinates; `rounded`: with integers within `limits`."""
+    start = (0, 0, 0)
+    for x in range(0, target.size, CHUNK):
+        row, some = target[0, 0][x : x + CHUNK], chunks(moves, 0, 0, x)
+        if order == 1:
+            linear_row(source, origin, shape, strides, start, 0, some, ndim, mode, cval, memory)
+        else:
+            spline_row(source, origin, shape, strides, start, 0, some, ndim, order, mode, cval, memory)
+        write_row(memory[2], row, rounded, limits)

@@ -1,0 +1,77 @@
+"""Arrays in the form in which compiled loops take them: few types, no copy where it can be helped.
+
+Numba compiles a loop once for each dtype, number of dimensions, layout and permission to write. Images go in as flat,
+read-only memory with strides, displacements and results as C-contiguous blocks of three dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from gpu_stackcorr.backends.base import Array
+
+Triple = tuple[int, int, int]
+
+
+class FlatImage(NamedTuple):
+    """An image as flat memory."""
+
+    values: Array
+    origin: int
+    strides: tuple[int, ...]  # in elements
+
+
+def is_flat(image: Array) -> bool:
+    """Whether an image can be read where it lies: native, aligned, its strides multiples of its samples."""
+    return image.dtype.isnative and image.flags.aligned and all(s % image.itemsize == 0 for s in image.strides)
+
+
+def flatten(image: Array) -> FlatImage:
+    """Return the memory from the first to the last sample of an image that `is_flat` and is not empty."""
+    image = np.asarray(image)
+    strides = tuple(s // image.itemsize for s in image.strides)
+    upward = image[tuple(slice(None, None, -1) if s < 0 else slice(None) for s in strides)]
+    extent = 1 + sum((n - 1) * abs(s) for n, s in zip(image.shape, strides, strict=True))
+    origin = sum((n - 1) * -s for n, s in zip(image.shape, strides, strict=True) if s < 0)
+    return FlatImage(as_strided(upward, (extent,), (image.itemsize,), writeable=False), origin, strides)
+
+
+def as_bytes(image: Array) -> Array:
+    """Return a bool image as uint8, and any other as it is."""
+    return image.view(np.uint8) if image.dtype == np.bool_ else image
+
+
+def as_words(image: Array) -> Array:
+    """Return an image as unsigned integers of the size of its samples."""
+    return image.view(f"u{image.itemsize}")
+
+
+def limits_of(dtype: np.dtype[Any]) -> Array:
+    """Return the least and the largest value of a dtype, bool as uint8; zeros for floats, which need none."""
+    if dtype.kind == "b":
+        return np.array([0, 1], np.uint8)
+    if dtype.kind == "f":
+        return np.zeros(2, dtype)
+    return np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
+
+
+def lift(values: tuple[int, ...], fill: int) -> Triple:
+    """Return one entry for each of the axes z, y and x, of which the last ones are given."""
+    z, y, x = (fill,) * (3 - len(values)) + tuple(int(v) for v in values)
+    return z, y, x
+
+
+def lift_block(block: Array) -> Array:
+    """Return a contiguous block with three axes."""
+    return block.reshape((1,) * (3 - block.ndim) + block.shape)
+
+
+def block_of(component: Array) -> Array:
+    """Return a block of a displacement as a C-contiguous, native, read-only array of three dimensions."""
+    block = np.require(component, component.dtype.newbyteorder("="), ["C", "A"])
+    block = lift_block(np.asarray(block)).view()
+    block.flags.writeable = False
+    return block

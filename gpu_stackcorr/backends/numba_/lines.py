@@ -1,0 +1,160 @@
+"""Filter all lines of an axis through a window that moves along them.
+
+The window is filled from the lines with their ends extended, filtered, and the sums written back; then its last rows
+move to the front and the next ones are read. Since the extension of both ends is taken before anything is written, an
+array can be filtered in place, and the scratch memory does not grow with the length of the lines.
+
+Arrays are given flat, with a shape (A, L, B) whose middle axis is filtered. Where B is large, LANES neighbours of the
+last axis are filtered side by side; else all B of them are filtered along, as one row of samples B apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpu_stackcorr.backends.base import Array
+
+from .boundary import sample_at
+from .compiler import jit
+from .fir import BLOCK, GRAIN, LANES, filter_block, filter_row
+
+SEGMENT = 256
+"""Positions between two moves of the window of lines side by side."""
+
+ROW = 1024
+"""Samples, at least, between two moves of the window along a line."""
+
+
+def make_scratch(radius: int, dtype: Any) -> Array:
+    """Return scratch memory for both filters of this or a smaller radius, to be made once a thread."""
+    length = max((SEGMENT + 3 * radius + BLOCK) * LANES, 2 * (ROW + LANES + GRAIN) + 3 * radius * LANES)
+    memory: Array = np.empty(length + 64 // np.dtype(dtype).itemsize, dtype)
+    return memory[-memory.ctypes.data % 64 // memory.itemsize :]  # no vector straddles two cache lines
+
+
+@jit
+def filter_columns(
+    source: Any, target: Any, shape: Any, weights: Any, mode: Any, cval: Any, tiles: Any, scratch: Any
+) -> None:
+    """Filter LANES lines at a time: of ``A * ceil(B / LANES)`` tiles those from ``tiles[0]`` to ``tiles[1]``.
+
+    `source` may be `target`.
+    """
+    _, length, side = shape
+    radius = weights.size - 1
+    end = (SEGMENT + 2 * radius) * LANES
+    window, beyond, sums = scratch[:end], scratch[end:], scratch[end + radius * LANES :]
+    across = (side + LANES - 1) // LANES
+    for tile in range(tiles[0], tiles[1]):
+        column = (tile % across) * LANES
+        base = (tile // across) * length * side + column
+        width = min(LANES, side - column)
+        for k in range(2 * radius):  # before the first sample, then beyond the last
+            at = sample_at(k - radius if k < radius else length + k - radius, length, mode)
+            row = window[k * LANES : (k + 1) * LANES] if k < radius else beyond[(k - radius) * LANES :]
+            if at < 0:
+                row[:LANES] = cval
+            else:
+                _copy(source[base + at * side :], row, width)
+        ready = 0  # positions before this one are in the window
+        for start in range(0, length, SEGMENT):
+            if start > 0:
+                _copy(window[SEGMENT * LANES :], window, 2 * radius * LANES)
+            stop = min(start + SEGMENT, length)
+            for position in range(ready, min(stop + radius, length)):
+                _copy(source[base + position * side :], window[(position - start + radius) * LANES :], width)
+            for position in range(max(ready, length), stop + radius):
+                _copy(beyond[(position - length) * LANES :], window[(position - start + radius) * LANES :], width)
+            ready = stop + radius
+            for first in range(start, stop, BLOCK):
+                filter_block(window[(first - start) * LANES :], weights, sums)
+                for k in range(min(BLOCK, stop - first)):
+                    _copy(sums[k * LANES :], target[base + (first + k) * side :], width)
+
+
+@jit
+def filter_rows(
+    source: Any, target: Any, shape: Any, cut: Any, weights: Any, mode: Any, cval: Any, tiles: Any, scratch: Any
+) -> None:
+    """Filter the B lines of one of A, in pieces of ``cut[0]`` positions, ``cut[1]`` of these pieces in one window.
+
+    Of ``ceil(A * ceil(L / cut[0]) / cut[1])`` tiles those from ``tiles[0]`` to ``tiles[1]`` are filtered. `source` may
+    be `target` where pieces are whole lines. More than one piece a window is allowed up to a length of ROW / B.
+    """
+    batch, length, side = shape
+    span, together = cut
+    reach = (weights.size - 1) * side
+    pieces = (length + span - 1) // span
+    segment = min((ROW + side - 1) // side, span)
+    pitch = segment * side + 2 * reach
+    width = (together * pitch - 2 * reach + GRAIN - 1) // GRAIN * GRAIN
+    window, sums, beyond = scratch[: width + 2 * reach], scratch[width + 2 * reach :], scratch[2 * (width + reach) :]
+    before, after = np.empty(reach, np.int64), np.empty(reach, np.int64)
+    first = tiles[0] * together
+    for tile in range(tiles[0], tiles[1]):
+        last = min((tile + 1) * together, batch * pieces)
+        for start in range(0, span, segment):
+            for piece in range(tile * together, last):
+                line = source[piece // pieces * length * side :]
+                begin = piece % pieces * span
+                end = min(begin + span, length)
+                room = window[(piece - tile * together) * pitch :]
+                if start == 0:
+                    if pieces > 1 or piece == first:
+                        _find_borders(begin, end, shape, mode, before, after)
+                    _read_border(line, before, cval, room)
+                    _read_border(line, after, cval, beyond)
+                _read_row(line, begin + start, end, start == 0, side, segment, reach, room, beyond)
+            filter_row(window, side, weights, sums[:width])
+            for piece in range(tile * together, last):
+                begin = piece % pieces * span
+                end = min(begin + start + segment, begin + span, length)
+                smooth = target[(piece // pieces * length + begin + start) * side :]
+                _copy(sums[(piece - tile * together) * pitch :], smooth, (end - begin - start) * side)
+
+
+@jit
+def _find_borders(begin: Any, end: Any, shape: Any, mode: Any, before: Any, after: Any) -> None:
+    """Find where on a line the samples before and after a piece come from; -1 for a constant."""
+    _, length, side = shape
+    for c in range(before.size):
+        k = c // side
+        at = sample_at(begin - before.size // side + k, length, mode)
+        before[c] = -1 if at < 0 else at * side + c % side
+        at = sample_at(end + k, length, mode)
+        after[c] = -1 if at < 0 else at * side + c % side
+
+
+@jit
+def _read_border(line: Any, places: Any, cval: Any, row: Any) -> None:
+    for c in range(places.size):
+        row[c] = cval if places[c] < 0 else line[places[c]]
+
+
+@jit
+def _read_row(
+    line: Any, start: Any, end: Any, is_first: Any, side: Any, segment: Any, reach: Any, window: Any, beyond: Any
+) -> None:
+    """Move the window to `start`, and fill in what is new there."""
+    radius = reach // side
+    ready = start  # positions before this one are in the window
+    if not is_first:
+        _copy(window[segment * side :], window, 2 * reach)
+        ready = start + radius
+    stop = min(start + segment, end)
+    until = min(stop + radius, end)
+    if until > ready:
+        _copy(line[ready * side :], window[(ready - start) * side + reach :], (until - ready) * side)
+        ready = until
+    if stop + radius > ready:
+        room = window[(ready - start) * side + reach :]
+        _copy(beyond[(ready - end) * side :], room, (stop + radius - ready) * side)
+
+
+@jit
+def _copy(source: Any, target: Any, count: Any) -> None:
+    """Copy from the front on: `target` may lie before `source` in the same memory."""
+    for k in range(count):
+        target[k] = source[k]
