@@ -98,6 +98,15 @@ TRANSFORMS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _what_is_done_by_hand_runs_on_the_same_backend(request):
+    if "backend" not in request.fixturenames:
+        yield
+        return
+    with use_backend(request.getfixturevalue("backend").name):
+        yield
+
+
 def one(stack, transform, **keywords):
     (result,) = transform_battery(stack, [transform], **keywords).values()
     return result
