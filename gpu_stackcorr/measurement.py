@@ -9,7 +9,7 @@ import contextvars
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from .backends.base import Array
 from .battery import BatteryPlan, Group, Member
 from .deformation import TRUNCATE, check_alpha_sigma, displacement_streams
 from .errors import ConstantSliceWarning, ParameterError, warn
-from .moments import Moments
+from .moments import Moments, concatenate
 from .random_fields import seed_or_fresh
 from .threads import allowed_threads, use_threads
 from .transforms import Elastic, Permutation, Transform
@@ -73,10 +73,26 @@ def _see(battery: BatteryPlan, group: Group, slab: Array, start: int) -> Seen:
     mask = ~np.isnan(slices) if omit else None
     if mask is not None and mask.all():
         mask = None
-    moments = battery.backend.moments(
-        group.images, slices, reference_mask=group.mask(), slice_mask=mask, tiles=group.tiles(battery.ci)
-    )
+    moments = _moments(battery, group.images, slices, mask, reference_mask=group.mask(), tiles=group.tiles(battery.ci))
     return Seen(slices, mask, moments, {})
+
+
+def _moments(
+    battery: BatteryPlan, references: Sequence[Array], slices: Array, mask: Array | None, **options: Any
+) -> list[Moments]:
+    """Return the moments with slices under a mask each.
+
+    Slices of which every pixel counts go without one, so that their bits do not depend on what else is in the slab.
+    """
+    whole = np.ones(len(slices), np.bool_) if mask is None else mask.all(axis=(1, 2))
+    if mask is None or not whole.any():
+        return battery.backend.moments(references, slices, slice_mask=mask, **options)
+    parts = (
+        battery.backend.moments(references, slices[whole], **options),
+        battery.backend.moments(references, slices[~whole], slice_mask=mask[~whole], **options),
+    )
+    order = np.argsort(np.concatenate([np.flatnonzero(whole), np.flatnonzero(~whole)]))
+    return [concatenate(pairs)[order] for pairs in zip(*parts, strict=True)]
 
 
 def _elastic_moments(battery: BatteryPlan, group: Group, elastic: Elastic, slab: Array, start: int) -> list[Moments]:
@@ -171,11 +187,12 @@ def _own_moments(battery: BatteryPlan, group: Group, member: Member, seen: Seen)
     noise = group.images[member.column + 1][np.newaxis]
     if seen.mask is not None:  # over the pixels that each slice leaves
         noise = np.broadcast_to(noise, seen.slices.shape)
-    return battery.backend.moments(
+    return _moments(
+        battery,
         [group.images[member.column]],
         noise,
+        seen.mask,
         reference_mask=group.masks[member.column],
-        slice_mask=seen.mask,
         tiles=group.own_tiles(member.column, battery.ci),
     )[0]
 

@@ -1,4 +1,4 @@
-"""The backends by name. Each subpackage answers `probe()`; its operations are imported when it is chosen."""
+"""The backends by name. Each subpackage answers ``probe.probe()``; ``backend`` is imported when it is chosen."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def probe(name: str) -> BackendInfo:
 @cache
 def load(name: str) -> Backend:
     """Return the one instance of an available backend."""
-    backend: Backend = import_module(f".{name}_", __package__).BACKEND()
+    backend: Backend = import_module(f".{name}_.backend", __package__).BACKEND()
     return backend

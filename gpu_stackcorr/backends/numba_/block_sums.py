@@ -15,9 +15,10 @@ add_integer_row, add_integer_products = integer_sums.add_row, integer_sums.add_p
 total_y, total_products = integer_sums.total_y, integer_sums.total_products
 add_centred_row, add_centred_products = centred_sums.add_row, centred_sums.add_products
 
-SLICES = 4
+SLICES = 2
 """Slices that are read side by side, so that the rows of the references are taken from the nearest cache."""
 
+ask_for = centred_sums.ask_for
 _Y = integer_sums.WORDS_Y
 _YY = integer_sums.WORDS_YY
 _XY = integer_sums.WORDS_XY
@@ -94,6 +95,7 @@ def sum_centred(  # type: ignore[no-untyped-def]
             for row in range(rows[i], rows[i + 1]):
                 for k in range(references):
                     x_row = x_place[0] + k * x_place[1] + row * x_place[2]
+                    ask_for(x, x_row + x_place[2], width)
                     _centre_row(x, x_row, columns, x_shift[k, i], x_rows, k * x_step)
                 for n in range(start, stop):
                     y_row, own = y_place[0] + n * y_place[1] + row * y_place[2], (n * bands + i) * blocks
@@ -111,7 +113,7 @@ def sum_centred(  # type: ignore[no-untyped-def]
                         sums_xy[k, n, i, j] = _sum_of_lanes(lanes, at + (2 + k) * _LANES)
 
 
-@jit(fastmath=REASSOCIATED)
+@jit(fastmath=REASSOCIATED)  # type: ignore[untyped-decorator]
 def _mean_of_row(y, row, columns, exists, means) -> None:  # type: ignore[no-untyped-def]
     """Write the mean of the pixels of each block in one row, 0 where there are none."""
     for j in range(len(columns)):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
@@ -115,3 +115,24 @@ block j begin at ``start + j * size``, with those of y and yy, and those of xy `
 
 add_products: Any = intrinsic(_definition(False))
 """As `add_row`, the sum of xy alone."""
+
+
+def _define_ask_for(typing: Any, x: Any, start: Any, count: Any) -> Any:
+    """Return the types and the code of `ask_for`."""
+    del typing, start, count
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, start, count = arguments
+        kind = signature.args[0]
+        row = element(context, builder, kind, x, start)
+        step = 512 // kind.dtype.bitwidth
+        lines = builder.add(builder.sdiv(count, ir.Constant(I64, step)), ir.Constant(I64, 1))
+        with windows(builder, lines, step) as first:
+            prefetch(builder, builder.gep(row, [first]), 0)
+        return context.get_dummy_value()
+
+    return types.void(x, types.int64, types.int64), emit
+
+
+ask_for: Any = intrinsic(_define_ask_for)
+"""``ask_for(x, start, count)``: have some samples brought to the cache."""

@@ -55,7 +55,7 @@ def _sample(image: Array, points: Array, result: Array, order: int, mode: str, c
     else:
         image, result, fill = as_words(image), as_words(result), as_words(np.asarray(fill)[np.newaxis])[0]
     flat, ndim, code = flatten(image), image.ndim, MODE_CODES[mode]
-    shape, strides = lift(image.shape, 1), lift(flat.strides, 0)
+    grid = (flat.origin, lift(image.shape, 1), lift(flat.strides, 0), 0, ndim)
     parts = list(boxes(result.shape, BLOCK))
 
     def task(number: int) -> None:
@@ -66,12 +66,9 @@ def _sample(image: Array, points: Array, result: Array, order: int, mode: str, c
         block = np.empty((1, 1, there.size), there.dtype)
         memory = working_memory(order, kind)
         if order == 0:
-            _copy_points(flat.values, flat.origin, shape, strides, moves, ndim, code, fill, memory, block)
+            _copy_points(flat.values, grid, moves, code, fill, memory, block)
         else:
-            _interpolate_points(
-                flat.values, flat.origin, shape, strides, moves, ndim, order, code, float(cval), limits, rounded,
-                memory, block,
-            )  # fmt: skip
+            _interpolate_points(flat.values, grid, moves, order, code, float(cval), limits, rounded, memory, block)
         there[...] = block.reshape(there.shape)
 
     run(task, len(parts))
@@ -85,27 +82,23 @@ def _positions(coordinates: Array) -> Array:
 
 
 @jit
-def _copy_points(
-    source: Any, origin: Any, shape: Any, strides: Any, moves: Any, ndim: Any, mode: Any, fill: Any, memory: Any,
-    target: Any,
-) -> None:  # fmt: skip
+def _copy_points(source: Any, grid: Any, moves: Any, mode: Any, fill: Any, memory: Any, target: Any) -> None:
     """Fill the row `target` with samples as they are."""
     for x in range(0, target.size, CHUNK):
         row, some = target[0, 0][x : x + CHUNK], chunks(moves, 0, 0, x)
-        copy_row(source, origin, shape, strides, (0, 0, 0), 0, some, ndim, mode, fill, memory, row)
+        copy_row(source, grid, (0, 0, 0), 0, some, mode, fill, memory, row)
 
 
 @jit
 def _interpolate_points(
-    source: Any, origin: Any, shape: Any, strides: Any, moves: Any, ndim: Any, order: Any, mode: Any, cval: Any,
-    limits: Any, rounded: Any, memory: Any, target: Any,
+    source: Any, grid: Any, moves: Any, order: Any, mode: Any, cval: Any, limits: Any, rounded: Any, memory: Any,
+    target: Any,
 ) -> None:  # fmt: skip
     """Fill the row `target` with samples at rows of coordinates; `rounded`: with integers within `limits`."""
-    start = (0, 0, 0)
     for x in range(0, target.size, CHUNK):
         row, some = target[0, 0][x : x + CHUNK], chunks(moves, 0, 0, x)
         if order == 1:
-            linear_row(source, origin, shape, strides, start, 0, some, ndim, mode, cval, memory)
+            linear_row(source, grid, (0, 0, 0), 0, some, mode, cval, memory)
         else:
-            spline_row(source, origin, shape, strides, start, 0, some, ndim, order, mode, cval, memory)
+            spline_row(source, grid, (0, 0, 0), 0, some, order, mode, cval, memory)
         write_row(memory[2], row, rounded, limits)

@@ -28,13 +28,15 @@ def place_row(
     position: Any,
     n: Any,
     stride: Any,
+    margin: Any,
     order: Any,
     offsets: Any,
     fractions: Any,
 ) -> Any:
     """Add to `offsets` what the taps along one axis ask for, fill `fractions`, and return how many are outside.
 
-    `along` is 1 on the axis that the row runs along, where `position` is that of its first sample, and 0 on the others.
+    `margin` is how far beyond the image its memory goes on. `along` is 1 on the axis that the row runs along, where
+    `position` is that of its first sample, and 0 on the others.
     """
     number = fractions.dtype.type
     zero, one, outside = number(0), number(1), number(OUTSIDE)
@@ -42,7 +44,7 @@ def place_row(
     # Order 0 takes positions between the first and the last sample, where no mode has a say; even orders may go
     # up by 1.
     most = n - 2 if order == 0 else n - 1 - order + before - (order % 2 == 0)
-    low, high = max(before - position, -REACH), min(most - position, REACH)
+    low, high = max(before - margin - position, -REACH), min(most + margin - position, REACH)
     if low > high or abs(stride) >= 1 << 31:
         fractions[:] = outside
         return displacement.size

@@ -1,9 +1,10 @@
 """One row of an interpolated image: vectors where all taps are inside of it, sample by sample where they are not.
 
-`source` is the flat memory of an image, or of its spline coefficients at orders above 1; `origin` is where its first
-sample lies in that, `shape` and `strides` (in elements, of any sign) are those of three axes (z, y, x), of which the
-last `ndim` move. `start` is the position of the row's first sample; along x positions increase by `along`, 1 or 0.
-`moves` are rows of displacements, one an axis; those of axes that do not move are not looked at.
+`source` is the flat memory of an image, or of its spline coefficients at orders above 1. `grid` says what lies there:
+`origin`, the index of the first sample; `shape` and `strides` (in elements, of any sign) of three axes (z, y, x);
+`margin`, the number of samples around the image that are written out as its boundary mode has them; `ndim`, how many
+axes move, the last ones. `start` is the position of the row's first sample; along x positions increase by `along`, 1
+or 0. `moves` are rows of displacements, one an axis; those of axes that do not move are not looked at.
 
 Rows have at most CHUNK samples. Order 1 stands apart from the others because splines take three times as long to
 compile.
@@ -26,15 +27,14 @@ from .splines import MOST_TAPS
 CHUNK = 512
 """Samples taken at once: their intermediate rows fill half of a first cache of 32 KiB at order 1."""
 
-FRACTIONS = 3 * MOST_TAPS
-"""Where the fractions begin in working memory, after the weights of a single sample."""
+SINGLE = 3 * MOST_TAPS
+"""The taps of a single sample, at the beginning of working memory."""
 
 
 def working_memory(order: int, dtype: type[np.floating[Any]]) -> tuple[Array, Array, Array]:
     """Return working memory for offsets and for fractions and weights, and a row to interpolate into."""
     rows = 3 + (2 + 3 * (order + 1) if order > 1 else 0)
-    floats = np.empty(FRACTIONS + rows * CHUNK, dtype)
-    return np.empty(3 * MOST_TAPS + CHUNK, np.int64), floats, np.empty(CHUNK, dtype)
+    return np.empty(SINGLE + 2 * CHUNK, np.int64), np.empty(SINGLE + rows * CHUNK, dtype), np.empty(CHUNK, dtype)
 
 
 @jit
@@ -44,97 +44,94 @@ def chunks(moves: Any, z: Any, y: Any, x: Any) -> Any:
 
 
 @jit
-def _place(
-    origin: Any, shape: Any, strides: Any, start: Any, along: Any, moves: Any, ndim: Any, order: Any,
-    offsets: Any, floats: Any,
-) -> Any:  # fmt: skip
-    """Fill offsets and fractions of a row; return whether some samples may be inside, and whether some are outside."""
+def _place(grid: Any, start: Any, along: Any, moves: Any, order: Any, offsets: Any, floats: Any) -> Any:
+    """Fill offsets and fractions of a row; return whether some samples may be inside, and how many are outside.
+
+    The numbers of the samples that are outside come after the offsets.
+    """
+    origin, shape, strides, margin, ndim = grid
     width = moves[2].size
-    places = offsets[3 * MOST_TAPS : 3 * MOST_TAPS + width]
+    places = offsets[SINGLE : SINGLE + width]
     places[:] = origin
-    most, total = 0, 0
+    most, some = 0, 0
     for axis in range(3 - ndim, 3):
         step = along if axis == 2 else 0
-        row = floats[FRACTIONS + axis * CHUNK : FRACTIONS + axis * CHUNK + width]
-        count = place_row(moves[axis], step, start[axis], shape[axis], strides[axis], order, places, row)
-        most, total = max(most, count), total + count
-    return most < width, total > 0
+        row = floats[SINGLE + axis * CHUNK : SINGLE + axis * CHUNK + width]
+        n, stride = shape[axis], strides[axis]
+        count = place_row(moves[axis], step, start[axis], n, stride, margin, order, places, row)
+        most, some = max(most, count), some + count
+    if some:
+        some = _list_outside(floats[SINGLE:], width, ndim, offsets[SINGLE + CHUNK :])
+    return most < width, some
 
 
 @jit
-def _is_outside(floats: Any, ndim: Any, x: Any) -> Any:
-    """Whether sample x of the row has to be computed alone."""
-    outside = False
-    for axis in range(3 - ndim, 3):
-        outside |= floats[FRACTIONS + axis * CHUNK + x] > 1
-    return outside
+def _list_outside(fractions: Any, width: Any, ndim: Any, numbers: Any) -> Any:
+    """List the samples of a row that are outside along any axis, without a branch, and return how many there are."""
+    count = 0
+    tz, ty, tx = fractions, fractions[CHUNK:], fractions[2 * CHUNK :]
+    for x in range(width):
+        numbers[np.uint64(count)] = x
+        count += (tx[x] > 1) | ((ndim > 1) & (ty[x] > 1)) | ((ndim > 2) & (tz[x] > 1))
+    return count
 
 
 @jit
 def _interpolate_outside(
-    source: Any, origin: Any, shape: Any, strides: Any, start: Any, along: Any, moves: Any, ndim: Any, order: Any,
-    mode: Any, cval: Any, offsets: Any, floats: Any, out: Any,
+    source: Any, grid: Any, start: Any, along: Any, moves: Any, count: Any, order: Any, mode: Any, cval: Any,
+    memory: Any,
 ) -> None:  # fmt: skip
-    """Compute the samples of a row that `place_row` found outside."""
-    for x in range(out.size):
-        if _is_outside(floats, ndim, x):
-            d = (np.float64(moves[0][x]), np.float64(moves[1][x]), np.float64(moves[2][x]))
-            at = (start[0], start[1], start[2] + x * along)
-            out[x] = interpolate_sample(source, origin, shape, strides, at, d, ndim, order, mode, cval, offsets, floats)
+    """Compute the samples of a row that are outside, one by one."""
+    offsets, floats, values = memory
+    for k in range(count):
+        x = offsets[SINGLE + CHUNK + k]
+        d = (np.float64(moves[0][x]), np.float64(moves[1][x]), np.float64(moves[2][x]))
+        at = (start[0], start[1], start[2] + x * along)
+        values[x] = interpolate_sample(source, grid, at, d, order, mode, cval, offsets, floats)
 
 
 @jit
-def linear_row(
-    source: Any, origin: Any, shape: Any, strides: Any, start: Any, along: Any, moves: Any, ndim: Any,
-    mode: Any, cval: Any, memory: Any,
-) -> None:  # fmt: skip
+def linear_row(source: Any, grid: Any, start: Any, along: Any, moves: Any, mode: Any, cval: Any, memory: Any) -> None:
     """Interpolate at position plus displacement at order 1, into the row ``memory[2]``."""
     offsets, floats, values = memory
-    out = values[: moves[2].size]
-    some_inside, some_outside = _place(origin, shape, strides, start, along, moves, ndim, 1, offsets, floats)
+    some_inside, outside = _place(grid, start, along, moves, 1, offsets, floats)
     if some_inside:
-        linear_sums(source, offsets[3 * MOST_TAPS :], strides, floats[FRACTIONS:], CHUNK, ndim, out)
-    if some_outside:
-        _interpolate_outside(
-            source, origin, shape, strides, start, along, moves, ndim, 1, mode, cval, offsets, floats, out
-        )
+        out = values[: moves[2].size]
+        linear_sums(source, offsets[SINGLE:], grid[2], floats[SINGLE:], CHUNK, grid[4], out)
+    if outside:
+        _interpolate_outside(source, grid, start, along, moves, outside, 1, mode, cval, memory)
 
 
 @jit
 def spline_row(
-    source: Any, origin: Any, shape: Any, strides: Any, start: Any, along: Any, moves: Any, ndim: Any, order: Any,
-    mode: Any, cval: Any, memory: Any,
-) -> None:  # fmt: skip
+    source: Any, grid: Any, start: Any, along: Any, moves: Any, order: Any, mode: Any, cval: Any, memory: Any
+) -> None:
     """Interpolate at position plus displacement at orders above 1, into the row ``memory[2]``."""
     offsets, floats, values = memory
-    out = values[: moves[2].size]
-    some_inside, some_outside = _place(origin, shape, strides, start, along, moves, ndim, order, offsets, floats)
+    some_inside, outside = _place(grid, start, along, moves, order, offsets, floats)
     if some_inside:
-        spline_sums(source, offsets[3 * MOST_TAPS :], strides, floats[FRACTIONS:], CHUNK, ndim, order, out)
-    if some_outside:
-        _interpolate_outside(
-            source, origin, shape, strides, start, along, moves, ndim, order, mode, cval, offsets, floats, out
-        )
+        out = values[: moves[2].size]
+        spline_sums(source, offsets[SINGLE:], grid[2], floats[SINGLE:], CHUNK, grid[4], order, out)
+    if outside:
+        _interpolate_outside(source, grid, start, along, moves, outside, order, mode, cval, memory)
 
 
 @jit
 def copy_row(
-    source: Any, origin: Any, shape: Any, strides: Any, start: Any, along: Any, moves: Any, ndim: Any,
-    mode: Any, fill: Any, memory: Any, out: Any,
-) -> None:  # fmt: skip
+    source: Any, grid: Any, start: Any, along: Any, moves: Any, mode: Any, fill: Any, memory: Any, out: Any
+) -> None:
     """Fill `out` with the samples next to position plus displacement (order 0); `fill` where there are none."""
     offsets, floats, _ = memory
-    some_inside, some_outside = _place(origin, shape, strides, start, along, moves, ndim, 0, offsets, floats)
-    places = offsets[3 * MOST_TAPS :]
+    some_inside, outside = _place(grid, start, along, moves, 0, offsets, floats)
     if some_inside:
+        places = offsets[SINGLE:]
         for x in range(out.size):
             out[x] = source[np.uint64(places[x])]
-    if some_outside:
-        for x in range(out.size):
-            if _is_outside(floats, ndim, x):
-                d = (np.float64(moves[0][x]), np.float64(moves[1][x]), np.float64(moves[2][x]))
-                at = (start[0], start[1], start[2] + x * along)
-                out[x] = copy_sample(source, origin, shape, strides, at, d, ndim, mode, fill)
+    for k in range(outside):
+        x = offsets[SINGLE + CHUNK + k]
+        d = (np.float64(moves[0][x]), np.float64(moves[1][x]), np.float64(moves[2][x]))
+        at = (start[0], start[1], start[2] + x * along)
+        out[x] = copy_sample(source, grid, at, d, mode, fill)
 
 
 @jit

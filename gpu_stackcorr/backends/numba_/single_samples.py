@@ -54,24 +54,14 @@ def _offset(index: Any, n: Any, stride: Any, mode: Any) -> Any:
 
 @jit
 def interpolate_sample(
-    source: Any,
-    origin: Any,
-    shape: Any,
-    strides: Any,
-    at: Any,
-    moves: Any,
-    ndim: Any,
-    order: Any,
-    mode: Any,
-    cval: Any,
-    taps: Any,
-    weights: Any,
+    source: Any, grid: Any, at: Any, moves: Any, order: Any, mode: Any, cval: Any, taps: Any, weights: Any
 ) -> Any:
     """Return one sample; orders 1 to 5. `taps` and `weights` are working memory, MOST_TAPS an axis.
 
     Order 1 adds in SciPy's order: taps in C order, weights axis by axis. Orders above sum axis by axis from the last.
     """
     number = weights.dtype.type
+    origin, shape, strides, _, ndim = grid
     for axis in range(3):
         first = axis * MOST_TAPS
         taps[first], weights[first] = 0, number(1)
@@ -106,11 +96,9 @@ def interpolate_sample(
 
 
 @jit
-def copy_sample(
-    source: Any, origin: Any, shape: Any, strides: Any, at: Any, moves: Any, ndim: Any, mode: Any, fill: Any
-) -> Any:
+def copy_sample(source: Any, grid: Any, at: Any, moves: Any, mode: Any, fill: Any) -> Any:
     """Return the sample next to one position; `fill` where there is none."""
-    offset = origin
+    offset, shape, strides, _, ndim = grid
     for axis in range(3 - ndim, 3):
         i, f, lost = place(at[axis], moves[axis], shape[axis], mode)
         if lost:

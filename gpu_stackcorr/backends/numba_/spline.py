@@ -96,17 +96,18 @@ def _filter_axis(values: NDArray[Any], axis: int, poles: Sequence[float], bounda
     run(task, len(parts))
 
 
-def _first(n: int, z: float, boundary: int) -> NDArray[np.float64]:
+def _first(n: int, z: float, boundary: int) -> Array:
     """Return the weights of the samples in the first value of the causal recursion, which began at minus infinity."""
     i = np.arange(n)
     if boundary == PERIODIC:
-        return z ** ((n - i) % n) / (1 - z**n)
+        return np.asarray(z ** ((n - i) % n) / (1 - z**n))
     if boundary == MIRROR:
-        return np.where((i > 0) & (i < n - 1), z**i + z ** (2 * n - 2 - i), z**i) / (1 - z ** (2 * n - 2))
-    return (i == 0) + (z ** (i + 1) + z ** (2 * n - i)) / (1 - z ** (2 * n))
+        sums = np.where((i > 0) & (i < n - 1), z**i + z ** (2 * n - 2 - i), z**i)
+        return np.asarray(sums / (1 - z ** (2 * n - 2)))
+    return np.asarray((i == 0) + (z ** (i + 1) + z ** (2 * n - i)) / (1 - z ** (2 * n)))
 
 
-def _last(n: int, z: float, boundary: int) -> NDArray[np.float64]:
+def _last(n: int, z: float, boundary: int) -> Array:
     """Return the weights of the causal values in the last value of the anticausal recursion, begun at infinity."""
     i = np.arange(n)
     if boundary == PERIODIC:

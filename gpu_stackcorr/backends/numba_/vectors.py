@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba.core import cgutils as typed_cgutils
 
 cgutils: Any = typed_cgutils
@@ -104,9 +104,9 @@ def multiply_add(builder: Any, left: Any, right: Any, total: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [left, right, total])
 
 
-def prefetch(builder: Any, address: Any) -> None:
+def prefetch(builder: Any, address: Any, ahead: int = PREFETCH_BYTES) -> None:
     """Ask for the cache line that lies PREFETCH_BYTES behind an address."""
-    pointer = builder.gep(builder.bitcast(address, I8.as_pointer()), [ir.Constant(I64, PREFETCH_BYTES)])
+    pointer = builder.gep(builder.bitcast(address, I8.as_pointer()), [ir.Constant(I64, ahead)])
     kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
     function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
     builder.call(function, [pointer, *(ir.Constant(I32, value) for value in (0, 3, 1))])  # read, keep, data

@@ -22,6 +22,8 @@ from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
 from .compiler import jit
 from .flat_images import as_bytes, as_words, block_of, flatten, is_flat, lift, lift_block, limits_of
 from .folding import MODE_CODES
+from .margins import MARGIN, with_margins
+from .margins import MODES as MODES_WITH_MARGINS
 from .parallel import run
 from .rows import CHUNK, chunks, copy_row, linear_row, spline_row, working_memory, write_row
 from .spline import coefficients
@@ -45,17 +47,19 @@ def warp(image: Array, displacement: Array, *, axes: Sequence[int], order: int, 
     field = field.transpose(0, *(axis + 1 for axis in (*batch, *axes)))
     field = np.broadcast_to(field, (len(field), *target.shape))
     slices, moving = target.shape[: len(batch)], target.shape[len(batch) :]
-    in_place = order < 2 and is_flat(source)
+    margins = order > 0 and len(axes) == 2 and mode in MODES_WITH_MARGINS
+    in_place = order < 2 and not margins and is_flat(source)
+    padding = SPLINE_PADDING if order > 1 and mode in ("nearest", "grid-constant") else 0
     for group in boxes(slices, prod(slices) if in_place else max(1, GROUP // prod(moving))):
-        padding = 0
         samples = source[group]
         if order > 1:
-            padding = SPLINE_PADDING if mode in ("nearest", "grid-constant") else 0
             samples = _spline(samples, len(batch), padding, order, mode, cval)
-        elif not in_place:
+        if margins:
+            samples = with_margins(samples, mode)
+        elif order < 2 and not in_place:
             samples = samples.astype(result.dtype)
-        part = field[(slice(None), *group)]
-        _warp_group(samples, part, target[group], padding, order=order, mode=mode, cval=cval)
+        part, margin = field[(slice(None), *group)], MARGIN if margins else 0
+        _warp_group(samples, part, target[group], padding, margin, order=order, mode=mode, cval=cval)
     return result
 
 
@@ -70,9 +74,12 @@ def _spline(image: Array, fixed: int, padding: int, order: int, mode: str, cval:
 
 
 def _warp_group(
-    source: Array, field: Array, target: Array, padding: int, *, order: int, mode: str, cval: float
+    source: Array, field: Array, target: Array, padding: int, margin: int, *, order: int, mode: str, cval: float
 ) -> None:
-    """Fill `target` (slices..., moving axes...) from a source with the same axes, padded along the moving ones."""
+    """Fill `target` (slices..., moving axes...) from a source with the same axes.
+
+    Along the moving ones this is an image padded on each side by `padding`, within a margin.
+    """
     ndim = len(field)
     fixed = target.ndim - ndim
     limits, rounded, fill = limits_of(target.dtype), target.dtype.kind != "f", fill_value(cval, target.dtype)
@@ -82,33 +89,31 @@ def _warp_group(
     else:
         source, target, fill = as_words(source), as_words(target), as_words(np.asarray(fill)[np.newaxis])[0]
     flat = flatten(source)
-    shape, strides = lift(source.shape[fixed:], 1), lift(flat.strides[fixed:], 0)
+    strides = lift(flat.strides[fixed:], 0)
+    shape = lift(tuple(n - 2 * margin for n in source.shape[fixed:]), 1)
+    first = flat.origin + margin * sum(strides)
     code = MODE_CODES[mode]
     parts = list(boxes(target.shape[fixed:], BLOCK))
 
     def task(number: int) -> None:
         which, part = divmod(number, len(parts))
-        place = np.unravel_index(which, target.shape[:fixed])
-        origin = flat.origin + sum(int(p) * s for p, s in zip(place, flat.strides, strict=False))
+        place = tuple(int(p) for p in np.unravel_index(which, target.shape[:fixed]))
+        origin = first + sum(int(p) * s for p, s in zip(place, flat.strides, strict=False))
+        grid = (origin, shape, strides, margin, ndim)
         box = parts[part]
         start = lift(tuple(s.start + padding for s in box), 0)
-        components = [block_of(component[(*place, *box)]) for component in field]
+        here: tuple[Any, ...] = (*place, *box)
+        components = [block_of(component[here]) for component in field]
         moves = tuple([components[-1]] * (3 - ndim) + components)
-        there = target[(*place, *box)]
+        there = target[here]
         block = lift_block(there if there.flags.c_contiguous else np.empty(there.shape, there.dtype))
         memory = working_memory(order, dtype)
         if order == 0:
-            _copy_block(flat.values, origin, shape, strides, start, moves, ndim, code, fill, memory, block)
+            _copy_block(flat.values, grid, start, moves, code, fill, memory, block)
         elif order == 1:
-            _linear_block(
-                flat.values, origin, shape, strides, start, moves, ndim, code, float(cval), limits, rounded, memory,
-                block,
-            )  # fmt: skip
+            _linear_block(flat.values, grid, start, moves, code, float(cval), limits, rounded, memory, block)
         else:
-            _spline_block(
-                flat.values, origin, shape, strides, start, moves, ndim, order, code, float(cval), limits, rounded,
-                memory, block,
-            )  # fmt: skip
+            _spline_block(flat.values, grid, start, moves, order, code, float(cval), limits, rounded, memory, block)
         if not there.flags.c_contiguous:
             there[...] = block.reshape(there.shape)
 
@@ -116,23 +121,20 @@ def _warp_group(
 
 
 @jit
-def _copy_block(
-    source: Any, origin: Any, shape: Any, strides: Any, start: Any, moves: Any, ndim: Any, mode: Any, fill: Any,
-    memory: Any, target: Any,
-) -> None:  # fmt: skip
+def _copy_block(source: Any, grid: Any, start: Any, moves: Any, mode: Any, fill: Any, memory: Any, target: Any) -> None:
     """Fill a block of the result with samples as they are."""
     for z in range(target.shape[0]):
         for y in range(target.shape[1]):
             for x in range(0, target.shape[2], CHUNK):
                 at = (start[0] + z, start[1] + y, start[2] + x)
                 row, some = target[z, y][x : x + CHUNK], chunks(moves, z, y, x)
-                copy_row(source, origin, shape, strides, at, 1, some, ndim, mode, fill, memory, row)
+                copy_row(source, grid, at, 1, some, mode, fill, memory, row)
 
 
 @jit
 def _linear_block(
-    source: Any, origin: Any, shape: Any, strides: Any, start: Any, moves: Any, ndim: Any, mode: Any, cval: Any,
-    limits: Any, rounded: Any, memory: Any, target: Any,
+    source: Any, grid: Any, start: Any, moves: Any, mode: Any, cval: Any, limits: Any, rounded: Any, memory: Any,
+    target: Any,
 ) -> None:  # fmt: skip
     """Fill a block of the result, row by row, at order 1; `rounded` says that it holds integers within `limits`."""
     for z in range(target.shape[0]):
@@ -140,14 +142,14 @@ def _linear_block(
             for x in range(0, target.shape[2], CHUNK):
                 at = (start[0] + z, start[1] + y, start[2] + x)
                 row, some = target[z, y][x : x + CHUNK], chunks(moves, z, y, x)
-                linear_row(source, origin, shape, strides, at, 1, some, ndim, mode, cval, memory)
+                linear_row(source, grid, at, 1, some, mode, cval, memory)
                 write_row(memory[2], row, rounded, limits)
 
 
 @jit
 def _spline_block(
-    source: Any, origin: Any, shape: Any, strides: Any, start: Any, moves: Any, ndim: Any, order: Any, mode: Any,
-    cval: Any, limits: Any, rounded: Any, memory: Any, target: Any,
+    source: Any, grid: Any, start: Any, moves: Any, order: Any, mode: Any, cval: Any, limits: Any, rounded: Any,
+    memory: Any, target: Any,
 ) -> None:  # fmt: skip
     """Do the same at orders above 1."""
     for z in range(target.shape[0]):
@@ -155,5 +157,5 @@ def _spline_block(
             for x in range(0, target.shape[2], CHUNK):
                 at = (start[0] + z, start[1] + y, start[2] + x)
                 row, some = target[z, y][x : x + CHUNK], chunks(moves, z, y, x)
-                spline_row(source, origin, shape, strides, at, 1, some, ndim, order, mode, cval, memory)
+                spline_row(source, grid, at, 1, some, order, mode, cval, memory)
                 write_row(memory[2], row, rounded, limits)

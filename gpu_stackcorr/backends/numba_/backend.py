@@ -1,0 +1,35 @@
+"""The operations of the ``numba`` backend."""
+
+from __future__ import annotations
+
+from gpu_stackcorr.backends.base import Backend
+
+from . import (
+    cross_moments,
+    displacement,
+    gaussian,
+    map_coordinates,
+    moments,
+    random_field,
+    spline,
+    warp,
+    warp_moments,
+)
+
+
+class NumbaBackend(Backend):
+    """Operations on NumPy arrays by loops that Numba compiles, on as many threads as are allowed."""
+
+    name = "numba"
+    moments = staticmethod(moments.moments)
+    gaussian_filter = staticmethod(gaussian.gaussian_filter)
+    spline_filter = staticmethod(spline.spline_filter)
+    map_coordinates = staticmethod(map_coordinates.map_coordinates)
+    warp = staticmethod(warp.warp)
+    random_field = staticmethod(random_field.random_field)
+    cross_moments = staticmethod(cross_moments.cross_moments)
+    displacement = staticmethod(displacement.displacement)
+    warp_moments = staticmethod(warp_moments.warp_moments)
+
+
+BACKEND = NumbaBackend

@@ -1,0 +1,120 @@
+"""Compiled warping, sampling and prefiltering: both paths, threads, layouts, and coordinates that lead astray."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gpu_stackcorr.arrays import available_backends, get_backend
+from gpu_stackcorr.backends.base import INTERPOLATION_MODES
+from gpu_stackcorr.threads import use_threads
+
+if not available_backends()["numba"].available:
+    pytest.skip(available_backends()["numba"].reason, allow_module_level=True)
+
+COMPILED, PLAIN = get_backend("numba"), get_backend("numpy")
+SHAPES = {1: (1100,), 2: (37, 530), 3: (9, 21, 60)}
+
+
+def field(shape: tuple[int, ...], scale: float, dtype: str = "float64") -> np.ndarray:
+    """Return a displacement that is larger than the image in places."""
+    rng = np.random.default_rng(1)
+    d = scale * rng.standard_normal((len(shape), *shape))
+    d.reshape(-1)[::97] *= 50
+    return d.astype(dtype)
+
+
+@pytest.mark.cross(ndim=[1, 2, 3], order=list(range(6)), mode=INTERPOLATION_MODES)
+def test_float64_warps_as_the_specification(ndim, order, mode):
+    image = np.random.default_rng(0).random(SHAPES[ndim])
+    d = field(image.shape, 3)
+    options = {"axes": tuple(range(ndim)), "order": order, "mode": mode, "cval": 0.25}
+    expected = PLAIN.warp(image, d, **options)
+    np.testing.assert_allclose(COMPILED.warp(image, d, **options), expected, rtol=0, atol=0 if order < 2 else 1e-12)
+
+
+@pytest.mark.cross(ndim=[1, 2, 3], order=list(range(6)), mode=INTERPOLATION_MODES)
+def test_float32_stays_within_its_digits(ndim, order, mode):
+    image = np.random.default_rng(0).random(SHAPES[ndim], np.float32)
+    d = field(image.shape, 2, "float32")
+    options = {"axes": tuple(range(ndim)), "order": order, "mode": mode, "cval": 0.25}
+    found = COMPILED.warp(image, d, **options)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, PLAIN.warp(image.astype(np.float64), d, **options), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
+def test_threads_change_no_bit(dtype, order):
+    image = (200 * np.random.default_rng(0).random((3, 130, 601))).astype(dtype)
+    d = field((130, 601), 4)[:, np.newaxis]
+    results = set()
+    for threads in (1, 2, 3, 7):
+        with use_threads(threads):
+            results.add(COMPILED.warp(image, d, axes=(1, 2), order=order, mode="reflect").tobytes())
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_has_the_same_bits_with_borders_near_and_far(dtype, order):
+    """Whether a sample is computed among vectors or alone may not show."""
+    image = np.random.default_rng(0).random((60, 700)).astype(dtype)
+    d = np.random.default_rng(1).uniform(-4, 4, (2, 60, 700)).astype(dtype)
+    whole = COMPILED.warp(image, d, axes=(0, 1), order=order, mode="nearest")
+    for y, x in ((5, 9), (20, 500)):
+        box = np.s_[y : y + 20, x : x + 30]
+        block = COMPILED.warp(image[y - 5 : y + 25, x - 5 : x + 35], np.pad(d[:, *box], ((0, 0), (5, 5), (5, 5))),
+                              axes=(0, 1), order=order, mode="nearest")  # fmt: skip
+        np.testing.assert_array_equal(block[5:-5, 5:-5], whole[box])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300, -1e300])
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+def test_displacements_that_lead_nowhere_give_cval(order, value):
+    image = np.random.default_rng(0).random((20, 40))
+    d = np.zeros((2, 20, 40))
+    d[0, 3, 5] = d[1, 7, 39] = value
+    for mode in INTERPOLATION_MODES:
+        found = COMPILED.warp(image, d, axes=(0, 1), order=order, mode=mode, cval=-7)
+        assert found[3, 5] == found[7, 39] == -7
+        assert np.count_nonzero(found == -7) == 2
+
+
+@pytest.mark.parametrize("dtype", ["uint64", "int64", "uint32", "int16", "bool"])
+def test_labels_keep_every_bit_from_any_layout(dtype):
+    rng = np.random.default_rng(0)
+    limit = 1 if dtype == "bool" else np.iinfo(dtype).max
+    labels = rng.integers(0, limit, (40, 60), np.uint64, endpoint=True).astype(dtype)
+    d = field((20, 30), 2)
+    views = (labels[::2, ::2], labels[::-2, ::-2], np.asfortranarray(labels[:20, :30]),
+             labels[:20, :30].astype(labels.dtype.newbyteorder(">")))  # fmt: skip
+    for view in views:
+        found = COMPILED.warp(view, d, axes=(0, 1), order=0, mode="reflect")
+        assert found.dtype == labels.dtype
+        np.testing.assert_array_equal(found, PLAIN.warp(view, d, axes=(0, 1), order=0, mode="reflect"))
+
+
+@pytest.mark.cross(
+    dtype=["uint8", "int16", "uint64", "float32"], order=[0, 1, 3], mode=["mirror", "grid-wrap", "constant"]
+)
+def test_coordinates_as_the_specification(dtype, order, mode):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 200, (31, 47)).astype(dtype)
+    points = rng.uniform(-40, 90, (2, 3, 401))
+    points[:, 0, :5] = [[0, 30, 29.5, -0.5, 31], [46, 0, 46, 46.5, 0.5]]
+    expected = PLAIN.map_coordinates(image, points, order=order, mode=mode, cval=3)
+    found = COMPILED.map_coordinates(image, points, order=order, mode=mode, cval=3)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 if dtype == "float32" else 0)
+
+
+@pytest.mark.parametrize("mode", ["mirror", "grid-wrap", "reflect"])
+@pytest.mark.parametrize("order", [2, 3, 4, 5])
+def test_coefficients_interpolate(order, mode):
+    """Sampled at the grid, coefficients give the image back: on short lines in mode reflect too."""
+    rng = np.random.default_rng(0)
+    for n in (2, 3, 5, 8, 17, 18, 64, 65):
+        image = rng.random((n, 7))
+        coefficients = COMPILED.spline_filter(image, order, axes=(0, 1), mode=mode)
+        back = COMPILED.map_coordinates(coefficients, np.indices(image.shape, float), order=order, mode=mode)
+        np.testing.assert_allclose(back, image, rtol=0, atol=1e-12)
