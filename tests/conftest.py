@@ -8,9 +8,11 @@ from itertools import combinations, product
 from typing import Any
 
 import pytest
+from emulator import emulated_device, emulated_devices, sanitizer
 
 from gpu_stackcorr.arrays import available_backends, get_backend
 from gpu_stackcorr.backends.base import Backend
+from gpu_stackcorr.backends.cuda_.backend import CudaBackend
 
 try:
     from hypothesis import settings
@@ -34,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", _backends(metafunc), indirect=True, scope="session")
     for marker in metafunc.definition.iter_markers("cross"):
         rows = list(product(*marker.kwargs.values())) if metafunc.config.getoption("full") else pairwise(marker.kwargs)
         metafunc.parametrize(list(marker.kwargs), rows)
@@ -65,16 +69,30 @@ def _new_pairs(row: Mapping[int, int], missing: set[tuple[int, int, int, int]]) 
     return sum(pair in missing for pair in _pairs(row))
 
 
-def _backend_params() -> list[Any]:
-    return [
+EMULATED = {
+    *("test_random_field", "test_gaussian_filter", "test_spline_filter", "test_displacement"),
+    *("test_moments", "test_moments_merge", "test_nist", "test_cross_moments"),
+}
+"""The tests that run on the emulator of CUDA as well: those of the operations that have kernels."""
+
+
+def _backends(metafunc: pytest.Metafunc) -> list[Any]:
+    """Return the parameters of ``backend``: every backend, and the emulator in one schedule, with --full in all."""
+    names = [
         pytest.param(name, marks=[pytest.mark.gpu] if name == "cuda" else []) for name in sorted(available_backends())
     ]
+    if metafunc.module.__name__.rpartition(".")[2] not in EMULATED:
+        return names
+    emulated = emulated_devices() if metafunc.config.getoption("full") or sanitizer() else ["emulator-random"]
+    return emulated if sanitizer() else [*names, *emulated]
 
 
-@pytest.fixture(scope="session", params=_backend_params())
+@pytest.fixture(scope="session")
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Every backend in turn; one that cannot run here is skipped with its reason, or fails where it is required."""
     name = request.param
+    if name in emulated_devices():
+        return CudaBackend(emulated_device(name))
     info = available_backends()[name]
     if not info.available:
         variable = REQUIRED_BY.get(name, "")

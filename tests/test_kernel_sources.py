@@ -1,52 +1,69 @@
-"""The CUDA sources: found where the package looks for them, and right when compiled for the host."""
+"""The CUDA sources: found where the package looks for them, written as kernels/README.md says, Philox as NumPy's."""
 
-import shutil
-import subprocess
+import re
 
 import numpy as np
 import pytest
+from emulator import EmulatedDevice
+from emulator.availability import require_emulator
+from emulator.translate import COMMENT
 
 from gpu_stackcorr.backends.cuda_.loader import kernel_directory
 
-HOST = """
-#include <cstdio>
-#include <cstdlib>
-#define __device__
-#define __forceinline__ inline
-static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
-  return (unsigned long long)(((unsigned __int128)a * b) >> 64);
-}
-#include "philox.cuh"
-int main(int, char** argument) {
-  for (u64 block = strtoull(argument[3], 0, 10), end = block + 3; block < end; block++) {
-    u64 word[4];
-    philox_block(word, block, strtoull(argument[1], 0, 10), strtoull(argument[2], 0, 10));
-    for (u64 w : word) printf("%llu\\n", w);
-  }
-}
+SOURCES = sorted(kernel_directory().glob("*.cu*"))
+
+WORDS = f"""
+#include "{kernel_directory() / "philox.cuh"}"
+__global__ void words(u64* out, u64 first, u64 seed, u64 stream) {{
+  u64 word[4];
+  philox_block(word, first + threadIdx.x, seed, stream);
+  for (int i = 0; i < 4; i++) out[4 * threadIdx.x + i] = word[i];
+}}
 """
 
 
 def test_sources_are_found():
-    assert {"common.cuh", "philox.cuh"} <= {path.name for path in kernel_directory().iterdir()}
+    assert {"common.cuh", "philox.cuh"} <= {path.name for path in SOURCES}
 
 
 @pytest.fixture(scope="module")
-def philox_program(tmp_path_factory):
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("g++ is not installed")
+def words(tmp_path_factory):
+    """Give a kernel that writes Philox's words, and the device it runs on."""
+    require_emulator()
     folder = tmp_path_factory.mktemp("philox")
-    (folder / "philox.cpp").write_text(HOST)
-    options = ["-std=c++17", "-Wall", "-Wno-unknown-pragmas", "-Werror", f"-I{kernel_directory()}"]
-    subprocess.run([compiler, *options, "philox.cpp", "-o", "philox"], cwd=folder, check=True)
-    return folder / "philox"
+    (folder / "words.cu").write_text(WORDS)
+    device = EmulatedDevice(sources=folder)
+    return device, device.kernel("words.cu", "words")
 
 
 @pytest.mark.parametrize(("seed", "stream"), [(0, 0), (5, 7), (2**64 - 1, 1 << 56 | 2 << 48 | 12345)])
 @pytest.mark.parametrize("block", [0, 1, 2**40])
-def test_philox_gives_numpys_words(philox_program, seed, stream, block):
+def test_philox_gives_numpys_words(words, seed, stream, block):
+    device, kernel = words
     numpys = np.random.Philox(key=np.array([seed, stream], np.uint64))
     numpys.advance(block)
-    run = subprocess.run([philox_program, *map(str, (seed, stream, block))], capture_output=True, text=True, check=True)
-    assert [int(line) for line in run.stdout.split()] == numpys.random_raw(12).tolist()
+    drawn = device.empty((12,), np.uint64)
+    kernel((1,), (3,), [drawn, *map(np.uint64, (block, seed, stream))])
+    assert drawn.tolist() == numpys.random_raw(12).tolist()
+
+
+RULES = [
+    (r"#\s*include\s*<", "#include <cstdint>", "NVRTC has no system headers where no CUDA toolkit is installed"),
+    (r"\batomic\w+\(.*\b(float|double)\b", "atomicAdd((float*)sum, v);", "a floating-point sum has one order"),
+    (r"\basm\b", 'asm("cp.async.wait_all;");', "the emulator runs C++ only"),
+    (r"\b__(\w+f|fdividef)\((?<!__saturatef\()", "y = __expf(x);", "no fast mathematics"),
+    (r"\b__(shfl(_\w+)?|any|all|ballot)(?<!_sync)\(", "__shfl_down(v, 1)", "collectives name their lanes"),
+    (r"(?<!long )\blong\b(?! long)", "unsigned long n", "long has another size on Windows"),
+]
+
+
+@pytest.mark.parametrize(("forbidden", "example", "reason"), RULES)
+def test_sources_keep_the_rules(forbidden, example, reason):
+    assert re.search(forbidden, example)
+    found = [reason]
+    for path in SOURCES:
+        code = COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), path.read_text())
+        found += [
+            f"{path.name}:{i}: {line}" for i, line in enumerate(code.split("\n"), 1) if re.search(forbidden, line)
+        ]
+    assert found == [reason]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from gpu_stackcorr.backends.base import Array
@@ -39,6 +39,10 @@ class Device(ABC):
     @abstractmethod
     def to_device(self, array: Array) -> Array:
         """Return a contiguous array in native byte order on the device; one that is that already as it is."""
+
+    def upload(self, parts: Iterable[Array]) -> Iterator[Array]:
+        """Yield parts of an array on the device, in turn. What was yielded may be overwritten once the next one is."""
+        return map(self.to_device, parts)
 
     @abstractmethod
     def to_host(self, array: Array) -> Array:

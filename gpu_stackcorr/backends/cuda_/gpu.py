@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import cycle
 from typing import Any
 
 import cupy
@@ -43,6 +44,18 @@ class Gpu(Device):
         moved: Array = cupy.ascontiguousarray(array)
         return moved
 
+    def upload(self, parts: Iterable[Array]) -> Iterator[Array]:
+        """Copy parts of the host by two buffers in turn, one while the device works on what is in the other."""
+        work, copies = cupy.cuda.get_current_stream(), cupy.cuda.Stream(non_blocking=True)
+        buffers = [_Buffer(), _Buffer()]
+        try:
+            for part, buffer in zip(parts, cycle(buffers), strict=False):
+                yield buffer.filled(part, work, copies) if isinstance(part, np.ndarray) else self.to_device(part)
+                buffer.used.record(work)
+        finally:
+            for buffer in buffers:
+                buffer.copied.synchronize()  # before its memory is given back
+
     def to_host(self, array: Array) -> Array:
         """Copy a device array to the host."""
         host: Array = cupy.asnumpy(array)
@@ -52,6 +65,31 @@ class Gpu(Device):
         """Return the memory that the driver has left and CuPy's pool holds in reserve."""
         free, _ = cupy.cuda.runtime.memGetInfo()
         return int(free) + int(cupy.get_default_memory_pool().free_bytes())
+
+
+class _Buffer:
+    """Memory of the host that the device copies from by itself, and memory of the device to copy to."""
+
+    def __init__(self) -> None:
+        self.host, self.device = np.empty(0, np.uint8), cupy.empty(0, np.uint8)
+        self.copied, self.used = (cupy.cuda.Event(disable_timing=True) for _ in range(2))
+
+    def filled(self, part: Array, work: Any, copies: Any) -> Array:
+        """Return a host array on the device: the stream `work` waits until the stream `copies` has copied it."""
+        kind = part.dtype.newbyteorder("=")
+        if len(self.host) < part.nbytes:
+            self.copied.synchronize()
+            self.host = np.frombuffer(cupy.cuda.alloc_pinned_memory(part.nbytes), np.uint8, part.nbytes)
+            self.device = cupy.empty(part.nbytes, np.uint8)
+            self.used.record(work)  # the pool may have taken it from work that still runs
+        self.copied.synchronize()  # of the part before the last
+        self.host[: part.nbytes].view(kind).reshape(part.shape)[...] = part
+        copies.wait_event(self.used)
+        self.device.data.copy_from_host_async(self.host.ctypes.data, part.nbytes, copies)
+        self.copied.record(copies)
+        work.wait_event(self.copied)
+        filled: Array = self.device[: part.nbytes].view(kind).reshape(part.shape)
+        return filled
 
 
 @cache

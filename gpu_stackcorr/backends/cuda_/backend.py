@@ -1,0 +1,153 @@
+"""The operations of the ``cuda`` backend.
+
+Operations take arrays of the host or of the device, and give results where their first array lies. What is made from a
+seed alone lies on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gpu_stackcorr.backends.base import Array, Backend, Box, Edges
+from gpu_stackcorr.cross_moments import CrossMoments
+from gpu_stackcorr.errors import BackendError
+from gpu_stackcorr.moments import Moments
+
+from . import cross_moments, displacement, gaussian, moments, random_field, spline
+from .device import Device
+
+
+class CudaBackend(Backend):
+    """Operations by our own CUDA kernels.
+
+    Parameters
+    ----------
+    device : Device, optional
+        Where the kernels run; the current GPU by default.
+    """
+
+    name = "cuda"
+
+    def __init__(self, device: Device | None = None) -> None:
+        if device is None:
+            from .gpu import Gpu
+
+            device = Gpu()
+        self.device = device
+
+    def to_host(self, array: Array) -> Array:
+        """Return a NumPy array of a device array."""
+        return self.device.to_host(array)
+
+    def moments(  # type: ignore[override]
+        self,
+        references: Sequence[Array],
+        slices: Array,
+        *,
+        reference_mask: Array | None = None,
+        slice_mask: Array | None = None,
+        tiles: Edges | Sequence[Edges] | None = None,
+    ) -> list[Moments]:
+        """See ``Backend.moments``."""
+        return moments.moments(
+            self.device, references, slices, reference_mask=reference_mask, slice_mask=slice_mask, tiles=tiles
+        )
+
+    def gaussian_filter(  # type: ignore[override]
+        self,
+        image: Array,
+        sigma: Sequence[float],
+        *,
+        axes: Sequence[int],
+        mode: Sequence[str],
+        cval: float = 0.0,
+        truncate: float = 4.0,
+    ) -> Array:
+        """See ``Backend.gaussian_filter``."""
+        result = gaussian.gaussian_filter(self.device, image, sigma, axes=axes, mode=mode, cval=cval, truncate=truncate)
+        return self._placed_like(image, result)
+
+    def spline_filter(self, image: Array, order: int, *, axes: Sequence[int], mode: str) -> Array:  # type: ignore[override]
+        """See ``Backend.spline_filter``."""
+        return self._placed_like(image, spline.spline_filter(self.device, image, order, axes=axes, mode=mode))
+
+    def map_coordinates(  # type: ignore[override]
+        self,
+        image: Array,
+        coordinates: Array,
+        *,
+        order: int,
+        mode: str,
+        cval: float = 0.0,
+        dtype: DTypeLike | None = None,
+    ) -> Array:
+        """See ``Backend.map_coordinates``."""
+        raise _missing("map_coordinates")
+
+    def warp(  # type: ignore[override]
+        self, image: Array, displacement: Array, *, axes: Sequence[int], order: int, mode: str, cval: float = 0.0
+    ) -> Array:
+        """See ``Backend.warp``."""
+        raise _missing("warp")
+
+    def random_field(  # type: ignore[override]
+        self,
+        seed: int,
+        stream: int | NDArray[np.uint64],
+        shape: Sequence[int],
+        *,
+        box: Box | None = None,
+        distribution: str = "uniform",
+        dtype: DTypeLike = np.float32,
+    ) -> Array:
+        """See ``Backend.random_field``."""
+        return random_field.random_field(
+            self.device, seed, stream, shape, box=box, distribution=distribution, dtype=dtype
+        )
+
+    def displacement(
+        self,
+        seed: int,
+        stream: int | NDArray[np.uint64],
+        shape: Sequence[int],
+        *,
+        alpha: float | NDArray[np.float64],
+        sigma: Sequence[float],
+        box: Box | None = None,
+        mode: str = "constant",
+        truncate: float = 4.0,
+        dtype: DTypeLike = np.float32,
+    ) -> Array:
+        """See ``Backend.displacement``."""
+        return displacement.displacement(
+            self.device,
+            seed,
+            stream,
+            shape,
+            alpha=alpha,
+            sigma=sigma,
+            box=box,
+            mode=mode,
+            truncate=truncate,
+            dtype=dtype,
+        )
+
+    def cross_moments(  # type: ignore[override]
+        self, slices: Array, others: Array | None = None, *, mask: Array | None = None
+    ) -> CrossMoments:
+        """See ``Backend.cross_moments``."""
+        return cross_moments.cross_moments(self.device, slices, others, mask=mask)
+
+    def _placed_like(self, image: Array, result: Array) -> Array:
+        """Return a device array where `image` lies."""
+        return self.device.to_host(result) if isinstance(image, np.ndarray) else result
+
+
+def _missing(operation: str) -> BackendError:
+    return BackendError(f"{operation} is not there yet on cuda: allowed are the backends 'numba' and 'numpy'")
+
+
+BACKEND = CudaBackend

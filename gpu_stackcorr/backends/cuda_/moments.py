@@ -1,0 +1,129 @@
+"""Moments of pairs: `block_sums` over slabs of the stack, and what the host makes of the sums of cells.
+
+References that take the same way to their sums form a group; each slab of slices is on the device once for all groups.
+Device memory beyond input and result: the sums of the blocks of a slab, and of each reference a copy, of integers in
+bytes (none of a single one of uint8), else in float64, under masks in its own dtype where there are several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_stackcorr.backends.base import Array, Edges
+from gpu_stackcorr.moments import IntegerSums, Moments
+
+from . import block_sums
+from .block_sums import Sums, is_exact
+from .device import Device
+from .slabs import in_slabs
+
+LARGEST_CELL = 2**31 - 1
+"""Pixels up to which int64 holds a sum of products of uint16."""
+
+
+class _Group(NamedTuple):
+    """References, by their numbers, that one `Sums` takes."""
+
+    make: type[Sums]
+    numbers: list[int]
+    edges: Edges
+    exact: bool
+
+
+def moments(
+    device: Device,
+    references: Sequence[Array],
+    slices: Array,
+    *,
+    reference_mask: Array | None = None,
+    slice_mask: Array | None = None,
+    tiles: Edges | Sequence[Edges] | None = None,
+) -> list[Moments]:
+    """See ``Backend.moments``."""
+    masked = reference_mask is not None or slice_mask is not None
+    groups = _grouped(references, slices, tiles, masked=masked)
+    parts: list[list[Array]] = []
+    if slices.size and groups:
+        sums = [_sums_of(device, group, references, slices, reference_mask, slice_mask) for group in groups]
+        needed = sum(each.bytes_a_slice() for each in sums)
+        parts = in_slabs(device, slices, needed, lambda start, slab: [each.of_slab(start, slab) for each in sums])
+    results: dict[int, Moments] = {}
+    for g, group in enumerate(groups):
+        cells = _joined([device.to_host(part[g]) for part in parts], group, len(slices))
+        found = [_moments(arrays, group, tiled=tiles is not None) for arrays in cells.swapaxes(0, 1)]
+        results |= zip(group.numbers, found, strict=True)
+    return [results[k] for k in range(len(references))]
+
+
+def _grouped(
+    references: Sequence[Array], slices: Array, tiles: Edges | Sequence[Edges] | None, *, masked: bool
+) -> list[_Group]:
+    """Return the groups: references of one dtype and grid of cells; of floats without masks those of all dtypes."""
+    groups: dict[Any, _Group] = {}
+    for k, reference in enumerate(references):
+        if tiles is None:
+            edges = cast(Edges, tuple(np.array([0, n]) for n in slices.shape[1:]))
+        else:
+            edges = cast(Edges, tiles[k] if isinstance(tiles[0], tuple) else tiles)
+        exact = is_exact(reference.dtype) and is_exact(slices.dtype)
+        make: type[Sums] = block_sums.IntegerSums if exact else block_sums.CentredSums
+        make = block_sums.MaskedSums if masked else make
+        dtype = reference.dtype.newbyteorder("=") if masked or exact else None
+        key = (make, dtype, *(tuple(ends.tolist()) for ends in edges))
+        groups.setdefault(key, _Group(make, [], edges, exact)).numbers.append(k)
+    return list(groups.values())
+
+
+def _sums_of(
+    device: Device,
+    group: _Group,
+    references: Sequence[Array],
+    slices: Array,
+    reference_mask: Array | None,
+    slice_mask: Array | None,
+) -> Sums:
+    """Return the sums of a group."""
+    if reference_mask is None:
+        masks = []
+    else:
+        masks = [reference_mask[k] for k in group.numbers] if reference_mask.ndim == 3 else [reference_mask]
+    kind = slices.dtype.newbyteorder("=")
+    edges, _ = _refined(group)
+    return group.make(device, [references[k] for k in group.numbers], slices.shape, kind, edges, masks, slice_mask)
+
+
+def _refined(group: _Group) -> tuple[Edges, NDArray[np.intp]]:
+    """Return edges of cells whose sums fit into int64, and the first row of those of each cell."""
+    rows, columns = group.edges
+    area = np.diff(rows) * int(np.diff(columns).max(initial=0))
+    parts = np.maximum(1, -(-area // LARGEST_CELL)) if group.exact else np.ones(len(area), np.int64)
+    ends = zip(rows[:-1].tolist(), rows[1:].tolist(), parts.tolist(), strict=True)
+    starts = [start + (stop - start) * np.arange(n) // n for start, stop, n in ends]
+    return (np.concatenate([*starts, rows[-1:]]), columns), np.cumsum(parts) - parts
+
+
+def _joined(parts: Sequence[NDArray[Any]], group: _Group, slices: int) -> NDArray[Any]:
+    """Return what cells have, (6, K, N, cells_y, cells_x), from that of all slabs; zeros where there are no pixels."""
+    edges, firsts = _refined(group)
+    shape = 6, len(group.numbers), slices, len(edges[0]) - 1, len(edges[1]) - 1
+    if not parts:
+        return np.zeros((*shape[:3], len(firsts), shape[4]), np.int64 if group.exact else np.float64)
+    cells = np.concatenate(parts, axis=2).reshape(shape)
+    return cells if len(firsts) == shape[3] else np.add.reduceat(cells.astype(object), firsts, axis=3)
+
+
+def _moments(arrays: NDArray[Any], group: _Group, *, tiled: bool) -> Moments:
+    """Return the moments of one reference from what its cells have."""
+    cells = (
+        Moments.from_sums(IntegerSums(*arrays))
+        if group.exact
+        else Moments(arrays[0].astype(np.int64), *cast(Any, arrays[1:]))
+    )
+    slices = arrays.shape[1]
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = cells.reshape(slices, -1 if slices else 1).total()
+    return whole.with_cells(cells) if tiled else whole

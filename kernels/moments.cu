@@ -1,0 +1,183 @@
+// moments.cu: exact sums of K references x with N slices y, integers of 8 and 16 bits, in one read of the slices.
+//
+//   per block of pixels:  sum y, sum y^2 and sum x_k y by dp4a, of 16 bits as two planes of bytes
+//
+// Layout  Images are C-contiguous, (height, width). Cells are cut into blocks, each a box of pixels that one warp sums:
+//         block row i begins at rows[i], block column j at columns[j]; its number is i * block_columns + j. A row of a
+//         block has at most 32 units of 16 bytes.
+// Stages  `sum_integers` here, `sum_centred` and `sum_pairs` of moments_floats.cu write the sums of blocks;
+//         `total_cells` of moments_total.cu makes cells of them. Both in a fixed order that depends on sizes and edges
+//         alone: the bits of a pair know neither the other slices nor the other references. No atomics.
+// Launch  grid (blocks / (WARPS / slice_warps), N / (slice_warps * S)), strided over; block 32 * WARPS. slice_warps
+//         warps of a thread block take the same block of further slices, so that references come from L1; with few
+//         slices fewer do, and the others take the next blocks: the work is spread the same for 4 slices as for 1000.
+//         No shared memory, no barriers.
+// Floor   Bytes: those of the slices, once; the sums of blocks are 24 + 8 K bytes in 8 KiB. On an H200 (132
+//         multiprocessors, 1.98 GHz, 4.3 TB/s copied) 2 GB of uint8 are 0.47 ms. Instructions a pixel on sm_90, in the
+//         loop and after it for cells of 48 x 64, and what they take of the issue slots at that speed:
+//             uint8   K = 1   2.1 + 0.7   36 %        uint16  K = 1   5.5 + 1.1   42 %
+//             uint8   K = 4   3.1 + 1.0   53 %        uint16  K = 4  10.1 + 1.6   75 %
+//         dp4a has half the rate of others and takes 38 % of its own at uint8, K = 4, and 67 % at uint16. Of rows that
+//         do not begin on 16 bytes: 8.5 instructions a pixel of uint8 and K = 1 in the loop, 36 of uint16 and K = 4.
+#include "block_sums.cuh"
+#include "byte_planes.cuh"
+
+// Sums over a block of bytes fit into 32 bits, also two of them: 2 * 255^2 * 16384 < 2^32. Those of 16-bit pixels do
+// not.
+template <int PLANES> struct BlockSum {
+  typedef u64 type;
+};
+template <> struct BlockSum<1> {
+  typedef u32 type;
+};
+
+template <int PY, int PX> struct Product {  // sum x y, by the power of 256
+  u32 sum[PY + PX - 1];
+
+  __device__ __forceinline__ void add(const u32 (&y)[PY][4 / PY], const u32 (&x)[PX][4 / PY]) {
+#pragma unroll
+    for (int i = 0; i < PY * PX; i++) sum[i / PX + i % PX] = dot(y[i / PX], x[i % PX], sum[i / PX + i % PX]);
+  }
+  template <class Sum> __device__ __forceinline__ Sum total() const {
+    Sum value = 0;
+#pragma unroll
+    for (int i = 0; i < PY + PX - 1; i++) value += (Sum)sum[i] << 8 * i;
+    return value;
+  }
+};
+
+template <int P> struct Power {  // sum y and sum y^2
+  u32 plane_sum[P], plane_square[P], mixed;
+
+  __device__ __forceinline__ void add(const u32 (&y)[P][4 / P]) {
+#pragma unroll
+    for (int i = 0; i < P; i++) {
+#pragma unroll
+      for (int j = 0; j < 4 / P; j++) plane_sum[i] = __dp4a(y[i][j], 0x01010101u, plane_sum[i]);
+      plane_square[i] = dot(y[i], y[i], plane_square[i]);
+    }
+    if (P == 2) mixed = dot(y[0], y[P - 1], mixed);
+  }
+  template <class Sum> __device__ __forceinline__ Sum sum() const {
+    return P == 1 ? (Sum)plane_sum[0] : (Sum)plane_sum[0] + ((Sum)plane_sum[P - 1] << 8);
+  }
+  template <class Sum> __device__ __forceinline__ Sum square() const {
+    return P == 1 ? (Sum)plane_square[0]
+                  : (Sum)plane_square[0] + ((Sum)mixed << 9) + ((Sum)plane_square[P - 1] << 16);
+  }
+};
+
+// Sums over blocks of integers of PY bytes, less than nothing being none: signed pixels come with their highest bit
+// turned by `flip`, which adds 2^(8 PY - 1) to them; `total_cells` takes that back.
+//
+// Layout  references (K, PX, plane) bytes, the planes of a reference apart, prepared by `split_bytes` with the same
+//         turn; alone (N, blocks), products (references, N, blocks). ALIGNED: every row of y begins on 16 bytes and
+//         every row of x on 16 / PY. Otherwise a unit of y is cut where its row begins, x is shifted to it, and both
+//         may begin anywhere; 16 bytes before and behind all references may then be read.
+// Thread  lane l takes unit l % units of rows l / units, l / units + 32 / units, ...: 4 loads of 16 bytes of y in
+//         flight. Bytes of a unit that belong to other cells are set to 0.
+template <int PY, int PX, int K, int S, bool ALIGNED>
+__global__ void __launch_bounds__(32 * WARPS, 2)
+    sum_integers(const u8* __restrict__ slices, const u8* __restrict__ references, i64 plane, int reference_count,
+                 const int* __restrict__ rows, const int* __restrict__ columns, int block_columns, i64 blocks,
+                 int height, int width, i64 slice_count, int slice_warps, u32 flip, Alone<i64>* __restrict__ alone,
+                 i64* __restrict__ products) {
+  constexpr int AHEAD = S == 1 && K <= 4 ? 4 : 2, COUNT = power_of_two(S * (2 + K));
+  typedef typename BlockSum<PY * PX>::type Sum;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, spread = WARPS / slice_warps;
+  const u64 begin = (u64)slices, end = begin + (u64)slice_count * height * width * PY;
+  for (i64 block = (i64)blockIdx.x * spread + warp / slice_warps; block < blocks; block += (i64)gridDim.x * spread) {
+    const int top = rows[block / block_columns], bottom = rows[block / block_columns + 1];
+    const int left = columns[block % block_columns], right = columns[block % block_columns + 1];
+    // Units of a row; where rows begin anywhere, as many as a row of that length can touch.
+    const int first_unit = ALIGNED ? left * PY / WORD : 0;
+    const int touched = ALIGNED ? (right * PY + WORD - 1) / WORD - first_unit
+                                : ((right - left) * PY + 2 * WORD - 1 - PY) / WORD;
+    const int units = max(1, touched);
+    const int step = 32 / units, unit = lane % units;
+    const int start = lane / units < step ? top + lane / units : bottom;
+    for (i64 first = ((i64)blockIdx.y * slice_warps + warp % slice_warps) * S; first < slice_count;
+         first += (i64)gridDim.y * slice_warps * S) {
+      Power<PY> power[S] = {};
+      Product<PY, PX> product[S][K] = {};
+      u64 origin[S];  // where row 0 of the block column begins
+#pragma unroll
+      for (int s = 0; s < S; s++) {
+        const i64 slice = min(first + s, slice_count - 1);  // beyond the end the last one again, not written
+        origin[s] = begin + (u64)((slice * height * width + left) * PY);
+      }
+#pragma unroll 1
+      for (int row = start; row < bottom; row += step * AHEAD) {
+        uint4 word[AHEAD][S];
+        i64 from[AHEAD][ALIGNED ? 1 : S];  // of x, at the first pixel of the unit
+#pragma unroll
+        for (int a = 0; a < AHEAD; a++)
+#pragma unroll
+          for (int s = 0; s < S; s++) {
+            const int y = row + a * step;
+            const u64 row_begin = origin[s] + (u64)y * (width * PY);
+            const int before = ALIGNED ? left * PY % WORD - unit * WORD : (int)(row_begin % WORD) - unit * WORD;
+            const u64 at = row_begin - (i64)before;
+            const int low = max(0, before), high = min(WORD, before + (right - left) * PY);
+            word[a][s] = make_uint4(0, 0, 0, 0);
+            if (y < bottom && low < high) {
+              const bool inside = ALIGNED || (at >= begin && at + WORD <= end);
+              const uint4 raw = inside ? __ldcs((const uint4*)at) : load_border((const u8*)at, low, high);
+              word[a][s].x = (raw.x ^ flip) & bytes_below(high) & ~bytes_below(low);
+              word[a][s].y = (raw.y ^ flip) & bytes_below(high - 4) & ~bytes_below(low - 4);
+              word[a][s].z = (raw.z ^ flip) & bytes_below(high - 8) & ~bytes_below(low - 8);
+              word[a][s].w = (raw.w ^ flip) & bytes_below(high - 12) & ~bytes_below(low - 12);
+            }
+            // A unit that is not read stands at the first pixel, where there is something of x to be multiplied by 0.
+            if (!ALIGNED || s == 0)
+              from[a][ALIGNED ? 0 : s] =
+                  y < bottom && low < high ? (i64)y * width + left - before / PY
+                                           : ALIGNED ? 0 : (i64)top * width + left;
+          }
+#pragma unroll
+        for (int a = 0; a < AHEAD; a++) {
+          u32 bytes[S][PY][4 / PY];
+#pragma unroll
+          for (int s = 0; s < S; s++) {
+            split(bytes[s], word[a][s]);
+            power[s].add(bytes[s]);
+          }
+#pragma unroll
+          for (int k = 0; k < K; k++) {
+            const u8* const reference = references + min(k, reference_count - 1) * PX * plane;
+            u32 x[PX][4 / PY];
+#pragma unroll
+            for (int s = 0; s < S; s++) {
+#pragma unroll
+              for (int p = 0; p < PX; p++) {
+                if (ALIGNED && s == 0) load_aligned(x[p], reference + p * plane + from[a][0]);
+                if (!ALIGNED) load_unaligned(x[p], reference + p * plane + from[a][ALIGNED ? 0 : s]);
+              }
+              product[s][k].add(bytes[s], x);
+            }
+          }
+        }
+      }
+      Sum value[COUNT] = {};
+#pragma unroll
+      for (int s = 0; s < S; s++) {
+        value[s * (2 + K)] = power[s].template sum<Sum>();
+        value[s * (2 + K) + 1] = power[s].template square<Sum>();
+#pragma unroll
+        for (int k = 0; k < K; k++) value[s * (2 + K) + 2 + k] = product[s][k].template total<Sum>();
+      }
+      const i64 sum = (i64)warp_sums<COUNT>(value);
+      write_sums<K, S>(sum, lane * COUNT, first, slice_count, reference_count, block, blocks, alone, products);
+    }
+  }
+}
+
+// The planes of bytes of a reference, the highest bit of every pixel turned where `flip` says so. Grid-stride.
+template <class T>
+__global__ void split_bytes(const T* __restrict__ image, u8* __restrict__ planes, i64 plane, i64 pixels, u32 flip) {
+  for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < pixels; i += (i64)gridDim.x * blockDim.x) {
+    const u32 value = image[i] ^ flip;
+    planes[i] = (u8)value;
+    if (sizeof(T) == 2) planes[plane + i] = (u8)(value >> 8);
+  }
+}

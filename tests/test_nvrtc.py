@@ -1,0 +1,110 @@
+"""The CUDA sources as NVRTC compiles them for every architecture, with the options that CuPy gives it. It needs no GPU.
+
+What does not fit the registers of a thread spills into memory; ptxas says how much, and both are held to a limit.
+"""
+
+import os
+import re
+import warnings
+
+import pytest
+from emulator.instantiations import INSTANTIATIONS, REGISTERS, SPILL_BYTES
+from emulator.planted_bugs import BUGS, FOLDER
+from emulator.translate import global_functions
+
+from gpu_stackcorr.backends.cuda_.loader import kernel_directory, source
+
+ARCHITECTURES = [75, 80, 90, 100, 120]
+MAX_REGISTERS = 128
+MAX_SPILL_BYTES = 64  # not 0: compilers differ by a few bytes
+EXAMPLES = {
+    "example_kernels.cu": [
+        *["ranks", "reversed_twice", "shuffles", "neighbours", "votes", "part_of_a_warp", "histogram"],
+        *["last_block_adds", "integers", "reals", "constants", "filtered<3>", "reversed<double>"],
+        *["block_sum<unsigned char, unsigned, 64>", "block_sum<float, double, 32>"],
+    ],
+    "planted_bugs.cu": list(BUGS),
+}
+RESOURCES = re.compile(
+    r"Compiling entry function '(?P<name>\S+)' for"
+    r".*?(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads"
+    r".*?Used (?P<registers>\d+) registers",
+    re.DOTALL,
+)
+
+
+@pytest.fixture(scope="module")
+def nvrtc():
+    """Give CuPy's door to NVRTC. It loads the library when it is first asked something."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # CuPy warns where it finds no CUDA
+            from cupy.cuda import nvrtc
+        nvrtc.getVersion()
+    except Exception as error:  # ImportError, or CuPy's own where the library is missing
+        if os.environ.get("REQUIRE_NVRTC") == "1":
+            pytest.fail(f"REQUIRE_NVRTC=1, but {error!r}")
+        pytest.skip(f"NVRTC cannot be had: {str(error).splitlines()[0]}")
+    return nvrtc
+
+
+def compiled(nvrtc, text, file, names, architecture):
+    """Compile as ``cupy.RawModule`` does, and return what ptxas says of each name: registers and bytes spilled."""
+    if architecture not in nvrtc.getSupportedArchs():
+        pytest.skip(f"NVRTC {nvrtc.getVersion()} does not know sm_{architecture}")
+    from gpu_stackcorr.backends.cuda_.gpu import OPTIONS
+
+    # What RawModule of CuPy 14 adds, less the folders of CUB and Thrust, which no kernel includes.
+    added = ["-ftz=true", "--device-as-default-execution-space", f"-arch=sm_{architecture}"]
+    asked = ["--ptxas-options=-v", "--ptxas-options=--warn-on-spills"]
+    program = nvrtc.createProgram(text, file, (), ())
+    try:
+        for name in names:
+            nvrtc.addNameExpression(program, name)
+        try:
+            nvrtc.compileProgram(program, (*OPTIONS, *added, *asked))
+        except nvrtc.NVRTCError:
+            pytest.fail(f"{file}, sm_{architecture}:\n{nvrtc.getProgramLog(program)}")
+        names_of = {nvrtc.getLoweredName(program, name): name for name in names}
+        log = nvrtc.getProgramLog(program)
+    finally:
+        nvrtc.destroyProgram(program)
+    return {
+        names_of[match["name"]]: (int(match["registers"]), int(match["stores"]) + int(match["loads"]))
+        for match in RESOURCES.finditer(log)
+        if match["name"] in names_of
+    }
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("file", INSTANTIATIONS)
+def test_kernels_compile_and_fit_the_registers(nvrtc, file, architecture):
+    names = INSTANTIATIONS[file]
+    resources = compiled(nvrtc, source(file), file, names, architecture)
+    assert set(resources) == set(names)
+    most_registers, most_spilled = REGISTERS.get(file, MAX_REGISTERS), SPILL_BYTES.get(file, MAX_SPILL_BYTES)
+    too_much = {name: used for name, used in resources.items() if used[0] > most_registers or used[1] > most_spilled}
+    assert not too_much, "registers, bytes spilled"
+
+
+@pytest.mark.parametrize("file", EXAMPLES)
+def test_what_the_emulator_is_tried_on_is_cuda(nvrtc, file):
+    text = (FOLDER / file).read_text().replace('#include "example_taps.cuh"', (FOLDER / "example_taps.cuh").read_text())
+    assert set(compiled(nvrtc, text, file, EXAMPLES[file], 80)) == set(EXAMPLES[file])
+
+
+def test_limits_are_measured(nvrtc):
+    """A kernel that needs more than its launch bounds leave spills, and the log says so."""
+    values = "".join(f"float v{i} = in[{i} * 256 + t];" for i in range(100))
+    sums = "".join(f"for (int i = 0; i < n; i++) v{i} = v{i} * v{(i * 37 + 11) % 100} + 1;" for i in range(100))
+    total = " + ".join(f"v{i}" for i in range(100))
+    text = f"""extern "C" __global__ void __launch_bounds__(1024) spills(float* out, const float* in, int n) {{
+      int t = threadIdx.x; {values} {sums} out[t] = {total}; }}"""
+    ((registers, spilled),) = compiled(nvrtc, text, "spills.cu", ["spills"], 80).values()
+    assert registers <= 64
+    assert spilled > MAX_SPILL_BYTES
+
+
+@pytest.mark.parametrize("path", sorted(kernel_directory().glob("*.cu")), ids=lambda path: path.name)
+def test_every_kernel_is_instantiated(path):
+    named = {name.partition("<")[0] for name in INSTANTIATIONS.get(path.name, [])}
+    assert global_functions(path) == named, "name its instantiations in tests/emulator/instantiations.py"
