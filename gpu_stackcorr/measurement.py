@@ -239,15 +239,16 @@ def run(
         if progress is not None:
             progress(len(parts[-1][0].n))
 
-    def compute(start: int, slab: Array) -> list[Measured]:
+    def compute(start: int, held: list[Array]) -> list[Measured]:
         with use_threads(1):
-            return measure(battery, slab, start)
+            return measure(battery, held.pop(), start)
 
     with ThreadPoolExecutor(threads, "stackcorr") as pool:
         try:
             for start, slab in slabs:
                 context = contextvars.copy_context()  # a caller's function may look into it
-                waiting.append(pool.submit(context.run, compute, start, slab))
+                held = [slab]  # the pool keeps arguments for a moment after their result is there
+                waiting.append(pool.submit(context.run, compute, start, held))
                 if len(waiting) > threads:
                     collect()
             while waiting:

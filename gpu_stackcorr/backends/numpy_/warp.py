@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from gpu_stackcorr.backends.base import SPLINE_PADDING, Array
 
 from .interpolation import CHUNK, Source, boxes, fill_value, place, round_to, sample
+from .spline import spline_filter
 
 GROUP = 1 << 20
 """Samples whose spline coefficients are held at once, where one slice does not have more."""
-
-scipy_spline_filter1d: Any = ndimage.spline_filter1d
 
 
 def warp(image: Array, displacement: Array, *, axes: Sequence[int], order: int, mode: str, cval: float = 0.0) -> Array:
@@ -60,10 +57,7 @@ def _coefficients(image: Array, fixed: int, order: int, mode: str, cval: float) 
     if padding:
         widths = [(0, 0)] * fixed + [(padding, padding)] * (image.ndim - fixed)
         image = np.pad(image, widths, "edge") if mode == "nearest" else np.pad(image, widths, constant_values=cval)
-    coefficients: Array = scipy_spline_filter1d(image, order, axis=fixed, output=np.float64, mode=mode)
-    for axis in range(fixed + 1, image.ndim):
-        scipy_spline_filter1d(coefficients, order, axis=axis, output=coefficients, mode=mode)
-    return coefficients, padding
+    return spline_filter(image, order, axes=range(fixed, image.ndim), mode=mode), padding
 
 
 def _warp_group(
