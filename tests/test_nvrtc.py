@@ -48,20 +48,18 @@ def nvrtc():
 
 
 def compiled(nvrtc, text, file, names, architecture):
-    """Compile as ``cupy.RawModule`` does, and return what ptxas says of each name: registers and bytes spilled."""
+    """Compile as the loader does, and return what ptxas says of each name: registers and bytes spilled."""
     if architecture not in nvrtc.getSupportedArchs():
         pytest.skip(f"NVRTC {nvrtc.getVersion()} does not know sm_{architecture}")
-    from gpu_stackcorr.backends.cuda_.gpu import OPTIONS
+    from gpu_stackcorr.backends.cuda_.compiler import OPTIONS
 
-    # What RawModule of CuPy 14 adds, less the folders of CUB and Thrust, which no kernel includes.
-    added = ["-ftz=true", "--device-as-default-execution-space", f"-arch=sm_{architecture}"]
     asked = ["--ptxas-options=-v", "--ptxas-options=--warn-on-spills"]
     program = nvrtc.createProgram(text, file, (), ())
     try:
         for name in names:
             nvrtc.addNameExpression(program, name)
         try:
-            nvrtc.compileProgram(program, (*OPTIONS, *added, *asked))
+            nvrtc.compileProgram(program, (*OPTIONS, f"-arch=sm_{architecture}", *asked))
         except nvrtc.NVRTCError:
             pytest.fail(f"{file}, sm_{architecture}:\n{nvrtc.getProgramLog(program)}")
         names_of = {nvrtc.getLoweredName(program, name): name for name in names}

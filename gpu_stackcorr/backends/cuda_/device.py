@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from gpu_stackcorr.backends.base import Array
@@ -51,3 +52,11 @@ class Device(ABC):
     @abstractmethod
     def free_bytes(self) -> int:
         """Return how much memory can still be had on the device."""
+
+    def adopt(self, array: Any) -> tuple[Array, Callable[[Array], Any]]:
+        """Return an array of another library's on the device as one of ours, without a copy, and the way back."""
+        return array, lambda result: result
+
+    def carried(self) -> Callable[[], AbstractContextManager[None]]:
+        """Return what makes another thread work where this one does: on its device, in its stream."""
+        return nullcontext

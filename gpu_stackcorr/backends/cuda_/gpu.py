@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from itertools import cycle
 from typing import Any
@@ -11,13 +13,16 @@ import cupy
 import numpy as np
 
 from gpu_stackcorr.backends.base import Array
-from gpu_stackcorr.errors import BackendError
+from gpu_stackcorr.errors import InputTypeError
 
+from .compiler import compiled
 from .device import Device, Kernel
-from .loader import source
 
-OPTIONS = ("-std=c++17", "-fmad=false")
-"""No contraction: kernels say ``fma`` where they mean it, and digits are those of the reference and the emulator."""
+PLAIN_SHARED_BYTES = 48 * 1024
+"""Shared memory of a block that a kernel need not ask for."""
+
+OUT_OF_MEMORY = 2
+"""``cudaErrorMemoryAllocation``."""
 
 
 class Gpu(Device):
@@ -37,11 +42,13 @@ class Gpu(Device):
         array: Array = cupy.empty(tuple(shape), dtype)
         return array
 
-    def to_device(self, array: Array) -> Array:
+    def to_device(self, array: Any) -> Array:
         """Copy a host array to the device; a device array only where it is not contiguous."""
         if isinstance(array, np.ndarray):
-            array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-        moved: Array = cupy.ascontiguousarray(array)
+            # CuPy's own ascontiguousarray takes device arrays only.
+            copied: Array = cupy.asarray(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+            return copied.reshape(array.shape)
+        moved: Array = array if array.flags.c_contiguous else cupy.ascontiguousarray(array)
         return moved
 
     def upload(self, parts: Iterable[Array]) -> Iterator[Array]:
@@ -66,6 +73,58 @@ class Gpu(Device):
         free, _ = cupy.cuda.runtime.memGetInfo()
         return int(free) + int(cupy.get_default_memory_pool().free_bytes())
 
+    def adopt(self, array: Any) -> tuple[Array, Callable[[Array], Any]]:
+        """Return an array of any library's as CuPy's, without a copy, and what turns results into the library's."""
+        taken: Any = array if isinstance(array, cupy.ndarray) else _from_other(array)
+        here, there = int(cupy.cuda.Device().id), int(taken.device.id)
+        if here != there:
+            raise InputTypeError(
+                f"an array is on CUDA device {there} and the current one is {here}: "
+                f"allowed are arrays of the current one, as inside `with cupy.cuda.Device({there}):`"
+            )
+        return taken, _back_to(array)
+
+    def carried(self) -> Callable[[], AbstractContextManager[None]]:
+        """Return what gives another thread the current device and stream of this one."""
+        device, stream = int(cupy.cuda.Device().id), cupy.cuda.get_current_stream()
+
+        @contextmanager
+        def here() -> Iterator[None]:
+            with cupy.cuda.Device(device), stream:
+                yield
+
+        return here
+
+
+def _from_other(array: Any) -> Array:
+    """Return another library's array as CuPy's: by DLPack, which lets streams wait, or by its address."""
+    if type(array).__module__.partition(".")[0] == "torch":
+        array = array.detach()
+    # DLPack before version 1.0 knows no bool.
+    by_address = not hasattr(array, "__dlpack__") or str(array.dtype).endswith("bool")
+    taken: Array = cupy.asarray(array) if by_address else cupy.from_dlpack(array)
+    return taken
+
+
+def _back_to(array: Any) -> Callable[[Array], Any]:
+    """Return what turns CuPy arrays into arrays of the library of `array`, without a copy; CuPy's where it has none."""
+    library = type(array).__module__.partition(".")[0]
+    if library == "torch":
+        torch = sys.modules["torch"]
+
+        def tensor(result: Array) -> Any:
+            flat = torch.from_dlpack(result.view(np.uint8) if result.dtype == bool else result)
+            return flat.view(torch.bool) if result.dtype == bool else flat
+
+        return tensor
+    if library == "numba":
+        to_numba: Callable[[Array], Any] = sys.modules["numba"].cuda.as_cuda_array
+        return to_numba
+    if library != "cupy" and hasattr(array, "__array_namespace__"):
+        namespace = array.__array_namespace__()
+        return lambda result: namespace.from_dlpack(result)
+    return lambda result: result
+
 
 class _Buffer:
     """Memory of the host that the device copies from by itself, and memory of the device to copy to."""
@@ -79,7 +138,7 @@ class _Buffer:
         kind = part.dtype.newbyteorder("=")
         if len(self.host) < part.nbytes:
             self.copied.synchronize()
-            self.host = np.frombuffer(cupy.cuda.alloc_pinned_memory(part.nbytes), np.uint8, part.nbytes)
+            self.host = _pinned(part.nbytes)
             self.device = cupy.empty(part.nbytes, np.uint8)
             self.used.record(work)  # the pool may have taken it from work that still runs
         self.copied.synchronize()  # of the part before the last
@@ -92,19 +151,32 @@ class _Buffer:
         return filled
 
 
+def _pinned(n_bytes: int) -> Array:
+    """Return bytes of the host that the driver keeps in their place."""
+    try:
+        memory = cupy.cuda.alloc_pinned_memory(n_bytes)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        if error.status != OUT_OF_MEMORY:
+            raise
+        raise MemoryError(f"{n_bytes} bytes of pinned memory cannot be had") from error
+    return np.frombuffer(memory, np.uint8, n_bytes)
+
+
 @cache
 def _kernel(device: int, file: str, name: str) -> Kernel:
-    """Compile one instantiation of one file for a device; CuPy keeps the machine code on disk."""
-    module = cupy.RawModule(code=source(file), options=OPTIONS, name_expressions=(name,))
-    try:
-        with cupy.cuda.Device(device):
-            function = module.get_function(name)
-    except cupy.cuda.compiler.CompileException as error:
-        raise BackendError(f"kernel {name} of {file} does not compile: {error}") from error
+    """Return one instantiation of one file, loaded on a device."""
+    with cupy.cuda.Device(device):
+        module = compiled(file, name, int(cupy.cuda.Device().compute_capability))
+        function = cupy.RawModule(path=str(module.path)).get_function(module.name)
 
     def launch(grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], *, shared_bytes: int = 0) -> None:
-        if shared_bytes > 48 * 1024:
+        if shared_bytes > PLAIN_SHARED_BYTES:
             function.max_dynamic_shared_size_bytes = shared_bytes
-        function(tuple(grid), tuple(block), tuple(arguments), shared_mem=shared_bytes)
+        function(tuple(grid), tuple(block), tuple(map(_argument, arguments)), shared_mem=shared_bytes)
 
     return launch
+
+
+def _argument(value: Any) -> Any:
+    """Return an argument as CuPy takes it: before version 14 a structure is passed by value as an array only."""
+    return np.asarray(value) if isinstance(value, np.void) else value

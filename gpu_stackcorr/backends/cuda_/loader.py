@@ -1,7 +1,6 @@
 """Finds the CUDA sources, and makes one text of a kernel's file and the headers that it includes.
 
-CuPy keeps compiled kernels on disk by their source, options, architecture and compiler, for many processes at once. It
-does not look into included files: they are expanded here, so that an edited header is never run stale.
+Included files are expanded, so that machine code is kept by all of its source and an edited header is never run stale.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Stands in for CuPy's companion, for the rehearsal of the benchmarks."""
