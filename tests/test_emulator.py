@@ -74,8 +74,7 @@ def test_schedules_show_what_the_order_of_threads_hides(correct):
 def reports(sanitizer):
     """Return what a sanitizer says of each planted bug that it should show."""
     run = sanitizers.run_python(sanitizer, ["-m", "emulator.planted_bugs"], halt=False)
-    _, *sections = re.split(r"^== (\w+)\n", run.stderr, flags=re.MULTILINE)
-    return dict(zip(sections[::2], sections[1::2], strict=True))
+    return sanitizers.by_section(run.stderr)
 
 
 @pytest.mark.parametrize("sanitizer", sanitizers.LIBRARIES)

@@ -71,6 +71,10 @@ class EmulatedDevice(Device):
             self._kernels[file, name] = EmulatedKernel(self, name, build.kernel(self.sources / file, name))
         return self._kernels[file, name]
 
+    def used_kernels(self) -> list[tuple[str, str]]:
+        """Return the files and name expressions of the kernels asked for so far."""
+        return list(self._kernels)
+
     def empty(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
         """Return an array whose bytes are all ones: NaN, or -1."""
         dtype = np.dtype(dtype)

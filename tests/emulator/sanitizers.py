@@ -6,6 +6,7 @@ A sanitizer's library must be in the process from its start, so each run is a pr
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from .availability import give_up, require_emulator
 
 TESTS = Path(__file__).parents[1]
 
-SELECTION = ["emulator/test_example_kernels.py"]
+SELECTION = ["emulator/test_example_kernels.py", "emulator/test_operations.py"]
 """Tests, as pytest takes them from ``tests/``, that run under each sanitizer. Few: two to ten times as slow."""
 
 LIBRARIES = {"address": "libasan.so", "thread": "libtsan.so"}
@@ -44,6 +45,12 @@ def run_python(sanitizer: str, arguments: Sequence[str], *, halt: bool = True) -
         text=True,
         check=False,
     )
+
+
+def by_section(said: str) -> dict[str, str]:
+    """Return what was said after each line ``== name``."""
+    _, *sections = re.split(r"^== (\w+)\n", said, flags=re.MULTILINE)
+    return dict(zip(sections[::2], sections[1::2], strict=True))
 
 
 @cache

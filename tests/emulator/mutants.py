@@ -1,0 +1,131 @@
+"""Bugs planted in copies of the project's own kernels, which the cases of ``operations.py`` must show.
+
+Every barrier is left out in turn; bounds are off by one. Run as a program under AddressSanitizer, it launches those
+that nothing else shows, and prints ``== number`` before what is said of each.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from emulator.device import EmulatedDevice, EmulatorError, Schedule
+from emulator.operations import CASES, differences, small_grids
+from gpu_stackcorr.arrays import get_backend
+from gpu_stackcorr.backends.cuda_.backend import CudaBackend
+from gpu_stackcorr.backends.cuda_.loader import kernel_directory
+
+BARRIERS = ("__syncthreads();", "__syncwarp();")
+
+CASES_OF_BARRIERS = {
+    "cross_moments.cu": ("all pairs of bytes", "all pairs of floats"),
+    "gaussian.cu": ("smoothing of float32", "smoothing of bytes by loads of four"),
+    "moments_total.cu": ("moments of many blocks a cell",),
+    "spline.cu": ("prefilter of order 3",),
+}
+"""By file that has barriers: the cases of which one at least is wrong without any one of them."""
+
+
+class Mutant(NamedTuple):
+    """A file of ``kernels/`` in which one text stands for another."""
+
+    file: str
+    old: str
+    new: str
+    cases: tuple[str, ...]
+    """Of ``operations.CASES``, those that may show it."""
+    place: int = 0
+    """Which of several occurrences of `old`."""
+
+    def __str__(self) -> str:
+        """Return a name for tests."""
+        return f"{self.file}: {self.old} -> {self.new} {self.place or ''}".rstrip()
+
+    def source(self) -> str:
+        """Return the text of the file with its bug."""
+        pieces = (kernel_directory() / self.file).read_text().split(self.old)
+        if len(pieces) < self.place + 2:
+            raise ValueError(f"{self.file} does not say {self.old!r} any more: plant another bug in mutants.py")
+        return self.old.join(pieces[: self.place + 1]) + self.new + self.old.join(pieces[self.place + 1 :])
+
+
+def without_barriers() -> Iterator[Mutant]:
+    """Yield the kernels without one of their barriers."""
+    for path in sorted(kernel_directory().glob("*.cu*")):
+        for barrier in BARRIERS:
+            for place in range(path.read_text().count(barrier)):
+                yield Mutant(path.name, barrier, ";", CASES_OF_BARRIERS.get(path.name, ()), place)
+
+
+OFF_BY_ONE = [
+    Mutant(
+        "block_sums.cuh", "int distance = 16 / COUNT;", "int distance = 8 / COUNT;", ("moments of floats by fours",)
+    ),
+    Mutant("boundary.cuh", "index < n ? index :", "index <= n ? index :", ("smoothing of float32",)),
+    Mutant("convert.cu", "i < count;", "i <= count;", ("prefilter of one pixel",)),
+    Mutant("cross_moments.cu", "first + i < end &&", "first + i <= end &&", ("all pairs of bytes",)),
+    Mutant("cross_moments.cu", "at < end &&", "at <= end &&", ("all pairs of floats",)),
+    Mutant("displacement.cu", "x < length;", "x <= length;", ("box of a displacement",)),
+    Mutant("gaussian.cu", "if (j < outputs) *to", "if (j <= outputs) *to", ("smoothing of float32",)),
+    Mutant("gaussian.cu", "s < span; s += LANES", "s <= span; s += LANES", ("smoothing of float32",)),
+    Mutant(
+        "moments.cu", "y < bottom && low < high)", "y <= bottom && low < high)", ("moments of bytes at any address",)
+    ),
+    Mutant("moments.cu", "min(WORD, before +", "min(WORD, 1 + before +", ("moments of bytes at any address",)),
+    Mutant("moments_floats.cu", "column + i >= right", "column + i > right", ("moments of floats by fours",)),
+    Mutant(
+        "moments_floats.cu", "row < bottom; row += step", "row <= bottom; row += step", ("moments of floats by ones",)
+    ),
+    Mutant("moments_total.cu", "i < area;", "i <= area;", ("moments of bytes at any address",)),
+    Mutant("random_field.cu", "index < end", "index <= end", ("uniform field",)),
+    Mutant("spline.cu", "min(to + reach, total) - 1", "min(to + reach, total)", ("prefilter of order 3",)),
+    Mutant("spline.cu", "i < span;", "i <= span;", ("prefilter of order 3",)),
+]
+"""Shown by a plain run, as an error or by a wrong result."""
+
+READS_TOO_FAR = [
+    Mutant("moments.cu", "at + WORD <= end", "at < end", ("moments of bytes at any address",)),
+    Mutant("moments.cu", "min(first + s, slice_count - 1)", "first + s", ("moments of 16 bits in whole words",)),
+]
+"""What is read is not used: shown by AddressSanitizer alone."""
+
+
+@contextmanager
+def sources(mutant: Mutant) -> Iterator[Path]:
+    """Give a folder of all kernels, one with its bug."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "kernels"
+        shutil.copytree(kernel_directory(), copy)
+        (copy / mutant.file).write_text(mutant.source())
+        yield copy
+
+
+def shown(mutant: Mutant, schedules: Iterable[Schedule]) -> str:
+    """Return the first error or difference that the cases of a bug show in one of the schedules, or nothing."""
+    with sources(mutant) as folder, small_grids():
+        for schedule in schedules:
+            backend = CudaBackend(EmulatedDevice(schedule, sources=folder))
+            for call, tolerance in map(CASES.__getitem__, mutant.cases):
+                try:
+                    different = differences(call(backend), call(get_backend("numpy")), tolerance)
+                except EmulatorError as error:
+                    return str(error)
+                if different:
+                    return different[0]
+    return ""
+
+
+def main() -> None:
+    """Launch what AddressSanitizer should show."""
+    for number, mutant in enumerate(READS_TOO_FAR):
+        print(f"== {number}", file=sys.stderr, flush=True)
+        shown(mutant, ["random"])
+
+
+if __name__ == "__main__":
+    main()
