@@ -1,0 +1,202 @@
+// interpolation.cuh: where a position falls among the samples of an axis, the weights of its taps, and their sum.
+//
+//   value = sum over taps k, j, i of  image[fold(z + k), fold(y + j), fold(x + i)] w_k w_j w_i,   orders 0 to 5
+//   w^m_j(t) = ((t + m - j) w^(m-1)_(j-1) + (1 + j - t) w^(m-1)_j) / m,   w^1 = (1 - t, t)
+//
+//   Uniform B-splines by de Boor's recursion, every term of which is positive (C. de Boor, J. Approx. Theory 6 (1972)
+//   50-62). The division is a product with the reciprocal: one unit in the last place off. Splines of even order have
+//   their knots between the samples.
+//
+// A position is an integer p plus a number d. d is split into its floor, which is added to p as an integer, and a
+// fraction t in [0, 1), so that precision does not fall with p; d = -1e-17 is -1 + 1.0 after rounding, and becomes
+// 0 + 0.0. The split is made in the wider of the types of d and of the arithmetic.
+//
+// Taps inside of the image go by constant steps from the first one. Only an axis with a tap outside, or a d that is no
+// number or too large for Int, asks `boundary.cuh`, in 64 bits; the modes stay run-time arguments, as they are read
+// there alone. What follows is the same code for both, so which way a sample took does not show in its bits, and a warp
+// at the border pays for its folds and not for a second sum. Int holds offsets in a slice: 32 bits wherever they do.
+#pragma once
+#include "boundary.cuh"
+
+constexpr double FARTHEST = 4611686018427387904.0;  // 2^62: from here on, like NaN, d leads outside of every image
+
+// How an axis was placed: all taps are samples; the constant stands for some; or the position has none at all.
+enum Placed { FOUND, REPLACED, LOST };
+
+__device__ __forceinline__ Placed worse(Placed one, Placed other) { return one > other ? one : other; }
+
+template <int ORDER, class Int, class Real> struct Taps {
+  Int offset[ORDER + 1];  // of the samples, in elements; below 0 where the constant stands for one
+  Real weight[ORDER + 1];
+};
+
+// The floor; saturated beyond the range of Int, anything for NaN.
+__device__ __forceinline__ void floor_of(float d, int& whole) { whole = __float2int_rd(d); }
+__device__ __forceinline__ void floor_of(double d, int& whole) { whole = __double2int_rd(d); }
+__device__ __forceinline__ void floor_of(float d, i64& whole) { whole = __float2ll_rd(d); }
+__device__ __forceinline__ void floor_of(double d, i64& whole) { whole = __double2ll_rd(d); }
+
+// a + b without signed overflow: a saturated floor stays far outside.
+__device__ __forceinline__ int wrapped_sum(int a, int b) { return (int)((u32)a + (u32)b); }
+__device__ __forceinline__ i64 wrapped_sum(i64 a, i64 b) { return (i64)((u64)a + (u64)b); }
+
+template <int ORDER, class Real> __device__ __forceinline__ void spline_weights(Real (&w)[ORDER + 1], Real t) {
+  w[0] = 1 - t, w[ORDER > 0] = t;
+#pragma unroll
+  for (int m = 2; m <= ORDER; m++) {
+    const Real scale = (Real)1 / m;
+    w[m] = t * w[m - 1] * scale;
+#pragma unroll
+    for (int j = m - 1; j > 0; j--) w[j] = ((t + (m - j)) * w[j - 1] + ((1 + j) - t) * w[j]) * scale;
+    w[0] = (1 - t) * w[0] * scale;
+  }
+}
+
+// From the sample at or before a position to the first tap: an even ORDER goes to the knots, half a sample away.
+template <int ORDER, class Index, class Number>
+__device__ __forceinline__ void to_first_tap(Index& first, Number& t) {
+  if (ORDER % 2 == 0) {
+    const bool up = t >= (Number)0.5;
+    first = wrapped_sum(first, (Index)up);
+    t = up ? t - (Number)0.5 : t + (Number)0.5;
+  }
+  first = wrapped_sum(first, (Index)(-(ORDER / 2)));
+}
+
+// A number d as floor and fraction, where it is not large; `t` is not in [0, 1) where it is, or where d is NaN or -1e-17.
+template <class Int, class Real> struct Split {
+  double d;
+  Int whole;
+  Real t;
+};
+
+template <class Int, class Real, class Number> __device__ __forceinline__ Split<Int, Real> split(Number d) {
+  Split<Int, Real> parts;
+  parts.d = d;
+  floor_of(d, parts.whole);
+  parts.t = (Real)(d - (Number)parts.whole);
+  return parts;
+}
+
+// Splits p + d where nothing is known of d, and moves it as `mode` does; false where it is lost.
+__device__ __forceinline__ bool find(i64 p, double d, i64 size, int mode, i64& index, double& t) {
+  if (!(fabs(d) < FARTHEST)) return false;
+  floor_of(d, index);
+  t = d - (double)index;
+  if (t >= 1) index++, t = 0;
+  index += p;
+  return enter(index, t, size, mode);
+}
+
+// The same as `place`, where a tap may be outside. Not inlined, and by its own copy of the taps: registers are counted
+// for what is common.
+template <int ORDER, class Int, class Real>
+__device__ __noinline__ Placed place_outside(Taps<ORDER, Int, Real>& taps, i64 p, double d, i64 size, i64 step,
+                                             int mode) {
+  i64 index;
+  double t;
+  if (!find(p, d, size, mode, index, t)) return LOST;
+  to_first_tap<ORDER>(index, t);
+  Placed placed = FOUND;
+#pragma unroll 1
+  for (int k = 0; k <= ORDER; k++) {
+    const i64 sample = fold(index + k, size, mode);
+    taps.offset[k] = sample < 0 ? -1 : (Int)(sample * step);
+    if (sample < 0) placed = REPLACED;
+  }
+  spline_weights<ORDER>(taps.weight, (Real)t);
+  return placed;
+}
+
+// The taps of p + d along an axis of `size` samples, `step` elements apart. Nothing is placed where it is LOST.
+template <int ORDER, class Int, class Real>
+__device__ __forceinline__ Placed place(Taps<ORDER, Int, Real>& taps, Int p, const Split<Int, Real>& d, Int size,
+                                        Int step, int mode) {
+  Int first = wrapped_sum(d.whole, p);
+  Real t = d.t;
+  const bool is_split = t < 1;
+  to_first_tap<ORDER>(first, t);
+  if (is_split && first >= 0 && first < size - ORDER) {
+#pragma unroll
+    for (int k = 0; k <= ORDER; k++) taps.offset[k] = (first + k) * step;
+    spline_weights<ORDER>(taps.weight, t);
+    return FOUND;
+  }
+  Taps<ORDER, Int, Real> outside;
+  const Placed placed = place_outside(outside, p, d.d, size, step, mode);
+  if (placed != LOST) taps = outside;
+  return placed;
+}
+
+// Order 0: the offset of the sample next to p + d; LOST where the constant stands for it. Split in float64, in which a
+// half is a half.
+template <class Int>
+__device__ __forceinline__ Placed place_nearest(Int& offset, Int p, double d, Int size, Int step, int mode) {
+  const Split<Int, double> parts = split<Int, double>(d);
+  const Int first = wrapped_sum(parts.whole, p);
+  if (parts.t < 1 && first >= 0 && first < size - 1) {  // between two samples no mode has a say
+    offset = (first + (parts.t >= 0.5)) * step;
+    return FOUND;
+  }
+  i64 index;
+  double fraction;
+  if (!find(p, d, size, mode, index, fraction)) return LOST;
+  index = fold(nearest(index, fraction, (i64)size, mode), (i64)size, mode);
+  if (index < 0) return LOST;
+  offset = (Int)(index * step);
+  return FOUND;
+}
+
+// The weighted sum of the taps of NDIM axes, the last ones of z, y and x; `load` gives a sample as a Real.
+//
+// float64 at order 1 adds in SciPy's order, taps as they lie and weights axis by axis, and has its digits. All else
+// sums axis by axis, a row first, in fused steps: half the instructions. Planes of splines are a loop: unrolled, order
+// 5 would be 216 loads of code, and its weights along z, read by index, are 1 of 37 loads.
+template <int NDIM, bool UNROLLED = true, int ORDER, class Int, class Real, class Load>
+__device__ __forceinline__ Real weighted_sum(const Taps<ORDER, Int, Real> (&taps)[3], const Load& load) {
+  constexpr int K = ORDER + 1, ROWS = NDIM > 1 ? K : 1, PLANES = NDIM > 2 ? K : 1;
+  constexpr bool AS_SCIPY = ORDER == 1 && sizeof(Real) == 8;
+  Real total = 0;
+#pragma unroll(UNROLLED && ORDER == 1 ? PLANES : 1)
+  for (int k = 0; k < PLANES; k++) {
+    Real plane = 0;
+#pragma unroll(UNROLLED ? ROWS : 1)
+    for (int j = 0; j < ROWS; j++) {
+      Real row = 0;
+#pragma unroll(UNROLLED ? K : 1)
+      for (int i = 0; i < K; i++) {
+        Real value = load(NDIM > 2 ? taps[0].offset[k] : 0, NDIM > 1 ? taps[1].offset[j] : 0, taps[2].offset[i]);
+        if (AS_SCIPY) {
+          if (NDIM > 2) value *= taps[0].weight[k];
+          if (NDIM > 1) value *= taps[1].weight[j];
+          total += value * taps[2].weight[i];
+        } else {
+          row = i ? fma(value, taps[2].weight[i], row) : value * taps[2].weight[i];
+        }
+      }
+      if (NDIM > 1) plane = j ? fma(row, taps[1].weight[j], plane) : row * taps[1].weight[j];
+      else plane = row;
+    }
+    if (!AS_SCIPY) total = NDIM > 2 ? fma(plane, taps[0].weight[k], total) : plane;
+  }
+  return total;
+}
+
+// The weighted sum of samples at `image`, `cval` standing for those that are REPLACED.
+template <int NDIM, class In, int ORDER, class Int, class Real>
+__device__ __noinline__ Real sum_with_constant(const Taps<ORDER, Int, Real> (&taps)[3], const In* image, Real cval) {
+  return weighted_sum<NDIM, false>(taps, [&](Int z, Int y, Int x) {
+    return z < 0 || y < 0 || x < 0 ? cval : (Real)__ldg(image + (z + y + x));
+  });
+}
+
+template <int NDIM, class In, int ORDER, class Int, class Real>
+__device__ __forceinline__ Real sum_at(const Taps<ORDER, Int, Real> (&taps)[3], Placed placed, const In* image,
+                                       Real cval) {
+  if (placed == LOST) return cval;
+  if (placed == REPLACED) {
+    const Taps<ORDER, Int, Real> copies[3] = {taps[0], taps[1], taps[2]};
+    return sum_with_constant<NDIM>(copies, image, cval);
+  }
+  return weighted_sum<NDIM>(taps, [&](Int z, Int y, Int x) { return (Real)__ldg(image + (z + y + x)); });
+}

@@ -1,0 +1,39 @@
+// samples.cuh: the types of samples: in which one is computed, and how values become samples of any type.
+//
+// Integers are rounded, half away from zero, and clipped, as SciPy's interpolation does; a NaN becomes 0.
+#pragma once
+#include "common.cuh"
+
+enum Type { BOOL, UINT8, INT8, UINT16, INT16, UINT32, INT32, UINT64, INT64, FLOAT32, FLOAT64 };
+
+template <class In> struct Computed { typedef double type; };
+template <> struct Computed<float> { typedef float type; };
+
+// The integer nearest to a value, half away from zero, as far as T goes; NaN gives 0.
+template <class T> __device__ __forceinline__ T rounded(double value) {
+  constexpr bool IS_SIGNED = (T)-1 < 0;
+  value += value < 0 ? -0.5 : 0.5;
+  if (!(value == value)) return 0;
+  if (sizeof(T) == 8) return IS_SIGNED ? (T)__double2ll_rz(value) : (T)__double2ull_rz(value);  // these saturate
+  if (sizeof(T) == 4) return IS_SIGNED ? (T)__double2int_rz(value) : (T)__double2uint_rz(value);
+  constexpr int MOST = (int)((1u << (8 * sizeof(T) - IS_SIGNED) % 32) - 1);
+  return (T)min(max(__double2int_rz(value), IS_SIGNED ? -MOST - 1 : 0), MOST);
+}
+
+// Stores a value as `type`. Nothing here reads it again.
+__device__ __forceinline__ void store(void* out, i64 at, int type, double value) {
+  switch (type) {
+    case BOOL: return __stcs((u8*)out + at, (u8)(value >= 0.5));
+    case UINT8: return __stcs((u8*)out + at, rounded<u8>(value));
+    case INT8: return __stcs((signed char*)out + at, rounded<signed char>(value));
+    case UINT16: return __stcs((u16*)out + at, rounded<u16>(value));
+    case INT16: return __stcs((short*)out + at, rounded<short>(value));
+    case UINT32: return __stcs((u32*)out + at, rounded<u32>(value));
+    case INT32: return __stcs((int*)out + at, rounded<int>(value));
+    case UINT64: return __stcs((u64*)out + at, rounded<u64>(value));
+    case INT64: return __stcs((i64*)out + at, rounded<i64>(value));
+    case FLOAT32: return __stcs((float*)out + at, (float)value);
+    default: return __stcs((double*)out + at, value);
+  }
+}
+__device__ __forceinline__ void store(void* out, i64 at, int, float value) { __stcs((float*)out + at, value); }
