@@ -10,16 +10,17 @@ from gpu_stackcorr.backends.numpy_.probe import probe as probe_numpy
 def probe() -> BackendInfo:
     """Return what is known of the backend on this machine.
 
-    Numba is imported to find out: it refuses interpreters and versions of NumPy that it does not know.
+    Numba is imported to find out: it refuses interpreters and versions of NumPy that it does not know. Every operation
+    with a choice of backend comes by: nothing here may take long (reading a package's metadata takes 0.6 ms).
     """
     if find_spec("numba") is None:
         reason = 'Numba is not installed: pip install "gpu-stackcorr[numba]"'
         return BackendInfo("numba", False, "", "", reason)
     try:
-        import numba  # noqa: F401
+        import numba
     except Exception as error:  # whatever an unsupported interpreter, NumPy or LLVM makes it raise
         return BackendInfo("numba", False, version("numba"), "", f"Numba cannot be imported: {_first_line(error)}")
-    return BackendInfo("numba", True, version("numba"), probe_numpy().device)
+    return BackendInfo("numba", True, numba.__version__, probe_numpy().device)
 
 
 def _first_line(error: Exception) -> str:
