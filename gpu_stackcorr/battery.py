@@ -197,7 +197,7 @@ def _checked_reference(reference: Reference, nan_policy: str, backend: Backend) 
     """Return a reference whose NaN are masked; raise where it is constant or its NaN are not allowed."""
     image, mask = reference.image, reference.mask
     check_dtype("reference", image.dtype)
-    nan = np.isnan(image) if image.dtype.kind == "f" else np.zeros(image.shape, bool)
+    nan = backend.to_host(np.isnan(image)) if image.dtype.kind == "f" else np.zeros(image.shape, bool)
     if mask is not None:
         nan &= mask
     if nan.any():

@@ -8,18 +8,12 @@ from typing import Any
 import numpy as np
 
 from . import battery, measurement
-from .arrays import Stack, check_mask, get_backend, take
-from .backends.base import Array
+from .arrays import Stack, check_mask, choose, take
+from .backends.base import Array, Backend
 from .errors import ConstantSliceWarning, ParameterError, warn
 from .records import Battery, Correlation, StackCorrelation
 from .shifts import shifted_stack_correlation
 from .transforms import AddNoise, Compose, Transform, as_transform
-
-SLAB_BYTES = 32 * 2**20
-"""Bytes of a stack that are taken at once: little beside the stack."""
-
-SLAB_SLICES = 8
-"""Slices that are taken at once: enough for the work on a reference to weigh little, few enough to see progress."""
 
 
 def image_correlation(
@@ -71,8 +65,9 @@ def image_correlation(
     >>> result.statistic
     -1.0
     """
-    _, first, _ = take("image_1", image_1, backend)
-    engine, second, _ = take("image_2", image_2, backend)
+    engine = choose(backend, image_1=image_1, image_2=image_2)
+    _, first, _ = take("image_1", image_1, engine.name)
+    _, second, _ = take("image_2", image_2, engine.name)
     if first.ndim != 2 or first.shape != second.shape or first.size == 0:
         raise ParameterError(f"image_1 and image_2 have shapes {first.shape} and {second.shape}: allowed is one (Y, X)")
     reference = battery.Reference(first, check_mask(mask, first.shape), None)
@@ -293,19 +288,27 @@ def _correlate(
     if not references:
         raise ParameterError("reference is an empty list: allowed are an index, an image, or several of either")
     chosen = [find_reference(stack, reference, mask) for reference in references]
-    plan = battery.prepare(chosen, transforms, seed=seed, ci=ci, nan_policy=nan_policy, backend=get_backend(backend))
+    engine = stack.backend(backend, *references)
+    plan = battery.prepare(chosen, transforms, seed=seed, ci=ci, nan_policy=nan_policy, backend=engine)
+    parts = slabs(stack, engine)
     if nan_policy == "raise" and stack.in_memory:
-        for _ in _without_nan(slabs(stack)):  # before the work where that is cheap
+        for _ in _without_nan(slabs(stack, engine)):  # before the work where that is cheap
             pass
-    parts = slabs(stack)
-    measured = measurement.run(plan, _without_nan(parts) if nan_policy == "raise" else parts)
+    elif nan_policy == "raise":
+        parts = _without_nan(parts)
+    measured = measurement.run(plan, parts)
     return measurement.finish(plan, measured, spacing=stack.spacing)
 
 
-def slabs(stack: Stack, slab_bytes: int = SLAB_BYTES) -> Iterator[tuple[int, Array]]:
-    """Yield the stack in slabs, each with the index of its first slice."""
-    each = int(np.prod(stack.shape[1:])) * stack.dtype.itemsize
-    length = max(1, min(slab_bytes // each, SLAB_SLICES))
+def slabs(stack: Stack, engine: Backend, slab_bytes: int | None = None) -> Iterator[tuple[int, Array]]:
+    """Yield the stack in slabs, each with the index of its first slice; as large as `engine` likes them by default.
+
+    What is not in memory is read in slabs of the size that others like, whatever `engine` would take.
+    """
+    of = engine if stack.in_memory else Backend
+    length = max(1, (of.slab_bytes if slab_bytes is None else slab_bytes) // stack.slice_bytes)
+    if of.slab_slices is not None:
+        length = min(length, of.slab_slices)
     for start in range(0, len(stack), length):
         yield start, stack.slab(start, min(start + length, len(stack)))
 

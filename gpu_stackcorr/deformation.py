@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .arrays import get_backend, take
+from .arrays import choose, get_backend, take
 from .backends.base import INTERPOLATION_MODES, Backend, field_dtype
 from .errors import ParameterError
 from .random_fields import Box, Purpose, indices, seed_or_fresh, stream, whole_box
@@ -77,17 +77,35 @@ def displacement_field(
         raise ParameterError(f"shape = {tuple(shape)}: allowed are 1 to 3 integers of 0 or more")
     shape = tuple(int(n) for n in shape)
     axes = _moving_axes(axes, len(shape), trailing=True)
-    alpha, sigma = check_alpha_sigma(alpha, sigma, len(axes))
     _check_choice("mode", mode, INTERPOLATION_MODES)
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ParameterError(f"dtype = {np.dtype(dtype)}: allowed are float32 and float64")
     box = whole_box(shape) if box is None else _check_box(box, shape)
+    engine = get_backend(backend)
+    how: dict[str, Any] = {"seed": seed, "index": index, "box": box, "axes": axes, "mode": mode, "dtype": dtype}
+    return engine.to_host(_displacement(engine, shape, alpha, sigma, **how))
+
+
+def _displacement(
+    engine: Backend,
+    shape: tuple[int, ...],
+    alpha: float | Sequence[float],
+    sigma: float | Sequence[float],
+    *,
+    seed: int | None,
+    index: int,
+    box: Box,
+    axes: tuple[int, ...],
+    mode: str,
+    dtype: DTypeLike,
+) -> NDArray[Any]:
+    """Return a displacement field where the backend makes it."""
+    alpha, sigma = check_alpha_sigma(alpha, sigma, len(axes))
     fixed = len(shape) - len(axes)
     numbers = indices(index, int(np.prod(shape[:fixed]))).reshape(shape[:fixed])
     numbers = numbers[tuple(slice(*ends) for ends in box[:fixed])]
     streams = displacement_streams(len(axes), numbers)
-    engine = get_backend(backend)
-    field = engine.displacement(
+    return engine.displacement(
         seed_or_fresh(seed),
         streams,
         shape[fixed:],
@@ -98,7 +116,6 @@ def displacement_field(
         truncate=TRUNCATE,
         dtype=dtype,
     )
-    return engine.to_host(field)
 
 
 def displacement_streams(ndim: int, index: Any) -> NDArray[np.uint64]:
@@ -153,7 +170,8 @@ def warp(
     >>> warp(np.arange(4.0), np.ones((1, 4)), mode="nearest")
     array([1., 2., 3., 3.])
     """
-    engine, image, give_back = take("image", image, backend)
+    engine = choose(backend, image=image, displacement=displacement, labels=labels)
+    _, image, give_back = take("image", image, engine.name)
     _, displacement, _ = take("displacement", displacement, engine.name)
     if displacement.dtype.kind != "f":
         raise ParameterError(f"displacement has dtype {displacement.dtype}: allowed are float32 and float64")
@@ -242,7 +260,8 @@ def elastic_transform(
     """
     if seed is not None and random_state is not None:
         raise ParameterError("seed and random_state are both given: allowed is one of them")
-    engine, taken, _ = take("image", image, backend)
+    engine = choose(backend, image=image, labels=labels)
+    _, taken, _ = take("image", image, engine.name)
     if taken.ndim not in (2, 3):
         raise ParameterError(f"image has {taken.ndim} dimensions: allowed are 2 and 3")
     axes = _moving_axes(axes, taken.ndim, trailing=True)
@@ -250,8 +269,9 @@ def elastic_transform(
     check_interpolation(order, mode)
     if random_state is None:
         dtype = field_dtype(taken.dtype)
-        field = displacement_field(
-            taken.shape, alpha, sigma, seed=seed, index=index, axes=axes, dtype=dtype, backend=engine.name
+        box = whole_box(taken.shape)
+        field = _displacement(
+            engine, taken.shape, alpha, sigma, seed=seed, index=index, box=box, axes=axes, mode="constant", dtype=dtype
         )
     else:
         field = _drawn_displacement(taken.shape, alpha, sigma, random_state, len(axes), engine)

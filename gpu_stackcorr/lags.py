@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import intervals
-from .arrays import Stack, get_backend
+from .arrays import Stack
 from .backends.base import Backend
 from .cross_moments import CrossMoments
 from .depth_records import LagCorrelation
@@ -82,7 +82,8 @@ def lag_correlation(
     >>> result.statistic.shape, float(result.statistic[0])
     ((9,), 1.0)
     """
-    data, engine = Stack(stack), get_backend(backend)
+    data = Stack(stack)
+    engine = data.backend(backend)
     if ci not in METHODS:
         raise ParameterError(f"ci = {ci!r}: allowed are {', '.join(map(repr, METHODS))}")
     pairs = SlicePairs(data, _checked_lag(max_lag, len(data)), mask, nan_policy)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Stack, get_backend
+from .arrays import Stack
 from .backends.base import Array, Backend
 from .correlation import image_correlation
 from .cross_moments import CrossMoments
@@ -78,7 +78,8 @@ def correlation_matrix(
     >>> result.pair(0, 3).statistic == float(result.statistic[0, 3])
     True
     """
-    data, engine = Stack(stack), get_backend(backend)
+    data = Stack(stack)
+    engine = data.backend(backend)
     check_method(ci)
     pairs = SlicePairs(data, _checked_band(band, len(data)), mask, nan_policy)
     values = np.full((len(data), pairs.band + 1), np.nan)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import intervals, records
-from .arrays import use_backend
+from .arrays import plain, use_backend
 from .backends.base import Array
 from .battery import BatteryPlan, Group, Member
 from .deformation import TRUNCATE, check_alpha_sigma, displacement_streams
@@ -84,7 +84,7 @@ def _moments(
 
     Slices of which every pixel counts go without one, so that their bits do not depend on what else is in the slab.
     """
-    whole = np.ones(len(slices), np.bool_) if mask is None else mask.all(axis=(1, 2))
+    whole = np.ones(len(slices), np.bool_) if mask is None else _all_count(battery, mask)
     if mask is None or not whole.any():
         return battery.backend.moments(references, slices, slice_mask=mask, **options)
     parts = (
@@ -93,6 +93,12 @@ def _moments(
     )
     order = np.argsort(np.concatenate([np.flatnonzero(whole), np.flatnonzero(~whole)]))
     return [concatenate(pairs)[order] for pairs in zip(*parts, strict=True)]
+
+
+def _all_count(battery: BatteryPlan, mask: Array) -> NDArray[np.bool_]:
+    """Return whether every pixel of a slice counts, of each slice, on the host."""
+    whole: Any = mask.all(axis=(1, 2))
+    return battery.backend.to_host(whole)
 
 
 def _elastic_moments(battery: BatteryPlan, group: Group, elastic: Elastic, slab: Array, start: int) -> list[Moments]:
@@ -119,7 +125,7 @@ def _stepped(battery: BatteryPlan, steps: Sequence[Transform], image: Array, ind
     shape = image.shape
     for step in steps:
         step = step.seeded(battery.seed) if isinstance(step, Elastic) else step
-        image = np.asarray(step(image, index=index))
+        image = plain(step(image, index=index))
     if image.shape != shape:
         raise ParameterError(
             f"transform = {steps[-1].name!r} turns shape {shape} into {image.shape}: allowed is {shape}"
@@ -149,26 +155,31 @@ def _uncertainty(
             return intervals.too_small(r.shape)
         cells = intervals.cell_sums(pair)
         return intervals.tile_uncertainty(r, intervals.influence(r, cells), cells.pixels)
-    image = np.asarray(group.images[member.column], np.float64)
+    to_host = battery.backend.to_host
+    image = np.asarray(to_host(group.images[member.column]), np.float64)
+    masks = None if seen.mask is None else to_host(seen.mask)
     each = [
-        intervals.effective(image, _noisy_slice(group, member, seen, n), _pair_mask(group, member, seen, n))
+        intervals.effective(
+            image,
+            _noisy_slice(group, member, to_host(seen.slices[n]), seen.moments[member.column].std_y[n]),
+            _pair_mask(group, member, None if masks is None else masks[n]),
+        )
         for n in range(len(seen.slices))
     ]
     return intervals.Uncertainty(*(np.array(values) for values in zip(*each, strict=True)))
 
 
-def _noisy_slice(group: Group, member: Member, seen: Seen, n: int) -> Floats:
+def _noisy_slice(group: Group, member: Member, image: Array, std: float) -> Floats:
     """Return a slice as a member sees it, with its noise."""
-    image = np.asarray(seen.slices[n], np.float64)
+    image = np.asarray(image, np.float64)
     if member.noise is None:
         return image
-    std = seen.moments[member.column].std_y[n]
     return np.asarray(image / std + member.factor * group.images[member.column + 1])
 
 
-def _pair_mask(group: Group, member: Member, seen: Seen, n: int) -> Array | None:
-    """Return the pixels of a pair that count, or None for all."""
-    masks = [group.masks[member.column], None if seen.mask is None else seen.mask[n]]
+def _pair_mask(group: Group, member: Member, mask: Array | None) -> Array | None:
+    """Return the pixels of a pair that count, those of the slice being `mask`; or None for all."""
+    masks = [group.masks[member.column], mask]
     given = [mask for mask in masks if mask is not None]
     return np.logical_and.reduce(given) if given else None
 
@@ -226,11 +237,13 @@ def run(
     """Measure all slabs, in order; the next ones are read while the last ones are computed.
 
     At most ``threads + 1`` slabs are held at a time. `progress` is told the number of slices after every slab.
-    Where several slabs are computed at once, the operations on each take one thread.
+    Where several slabs are computed at once, the operations on each take one thread. A device is fed by one thread, on
+    the stream of the caller.
     A caller's own functions may not stand being called at once or out of order: they are run by one thread.
     """
     own = all(isinstance(step, (Permutation, Elastic)) for group in battery.groups for step in group.steps)
-    threads = (threads or allowed_threads()) if own else 1
+    threads = (threads or allowed_threads()) if own and battery.backend.in_threads else 1
+    as_here = battery.backend.carried()
     parts: list[list[Measured]] = []
     waiting: deque[Future[list[Measured]]] = deque()
 
@@ -240,7 +253,7 @@ def run(
             progress(len(parts[-1][0].n))
 
     def compute(start: int, held: list[Array]) -> list[Measured]:
-        with use_threads(1):
+        with use_threads(1), as_here():
             return measure(battery, held.pop(), start)
 
     with ThreadPoolExecutor(threads, "stackcorr") as pool:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .arrays import check_dtype, take
+from .arrays import check_dtype, choose, on_device, take
 from .backends.base import INTERPOLATION_MODES, SPLINE_PADDING, Backend
 from .errors import InputTypeError
 
@@ -81,12 +81,14 @@ def map_coordinates(
     array([2., 7.])
     """
     try:
-        chosen, image, give_back = take("input", input, backend)
-        _, points, _ = take("coordinates", coordinates, backend)
+        chosen = choose(backend, input=input, coordinates=coordinates)
+        _, image, give_back = take("input", input, chosen.name)
+        _, points, _ = take("coordinates", coordinates, chosen.name)
         dtype = _output_dtype(output, image.dtype)
         _check(isinstance(order, (int, np.integer)) and 0 <= order <= 5 and mode in INTERPOLATION_MODES)
         _check(isinstance(cval, REAL) and 1 <= image.ndim <= 3 and points.ndim > 1 and len(points) == image.ndim)
-    except (InputTypeError, _NotCoveredError):
+    except (InputTypeError, _NotCoveredError) as error:
+        _check_host(error, input=input, coordinates=coordinates)
         return scipy_map_coordinates(
             input, coordinates, output=output, order=order, mode=mode, cval=cval, prefilter=prefilter
         )
@@ -157,7 +159,8 @@ def gaussian_filter(
         _check(radius is None and not any(orders) and all(name in INTERPOLATION_MODES for name in modes))
         _check(all(isinstance(s, REAL) and s >= 0 for s in sigmas) and isinstance(cval, REAL))
         _check(_output_dtype(output, image.dtype) == image.dtype.newbyteorder("="))
-    except (InputTypeError, _NotCoveredError):
+    except (InputTypeError, _NotCoveredError) as error:
+        _check_host(error, input=input)
         return scipy_gaussian_filter(
             input, sigma, order, output, mode=mode, cval=cval, truncate=truncate, radius=radius, axes=axes
         )
@@ -202,10 +205,21 @@ def spline_filter(
         chosen, image, give_back = take("input", input, backend)
         _check(isinstance(order, (int, np.integer)) and 2 <= order <= 5 and mode in INTERPOLATION_MODES)
         _check(image.ndim > 0 and _output_dtype(output, image.dtype) == np.float64)
-    except (InputTypeError, _NotCoveredError):
+    except (InputTypeError, _NotCoveredError) as error:
+        _check_host(error, input=input)
         return scipy_spline_filter(input, order, output, mode)
     coefficients = chosen.spline_filter(image, order, axes=range(image.ndim), mode=mode)
     return give_back(coefficients.astype(np.float64, copy=False))
+
+
+def _check_host(error: Exception, **arrays: Any) -> None:
+    """Raise where arrays that SciPy is to be given lie on a device."""
+    for name, array in arrays.items():
+        if on_device(array):
+            raise InputTypeError(
+                f"{name} is on a CUDA device and this call is one for SciPy: allowed is a host copy"
+                + (f" ({error})" if str(error) else "")
+            ) from error
 
 
 def _check(covered: bool) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Stack
+from .arrays import Stack, on_host
 from .errors import ParameterError
 from .matrices import correlation_matrix
 from .outlier_search import Candidate, View, search
@@ -181,7 +181,7 @@ def faint_as_blank(stack: Stack, outlier: Outlier) -> Outlier:
     if outlier.fault != "damaged":
         return outlier
     below = max(0, outlier.slice - 2)
-    contrast = stack.slab(below, outlier.slice + 3).std(axis=(1, 2), dtype=np.float64)
+    contrast = on_host(stack.slab(below, outlier.slice + 3).std(axis=(1, 2), dtype=np.float64))
     own, usual = float(contrast[outlier.slice - below]), float(np.median(contrast))
     if own >= FLAT * usual:
         return outlier

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from . import battery, measurement
-from .arrays import Stack, get_backend
-from .correlation import SLAB_BYTES, find_reference, slabs
+from .arrays import Stack
+from .backends.base import Backend
+from .correlation import find_reference, slabs
 from .errors import ParameterError
 from .records import Battery
 from .threads import allowed_threads, use_threads
@@ -95,7 +96,7 @@ def correlate_volume(
         if progress is not None:
             progress(done, len(stack))
 
-    measured = measurement.run(plan, slabs(stack, slab_bytes), threads=threads, progress=report)
+    measured = measurement.run(plan, slabs(stack, plan.backend, slab_bytes), threads=threads, progress=report)
     return Battery(tuple(measurement.finish(plan, measured, spacing=stack.spacing)))
 
 
@@ -136,7 +137,8 @@ def _prepared(
     """Return the stack of a volume and the plan of its battery."""
     stack = Stack(volume)
     chosen = find_reference(stack, reference, mask)
-    plan = battery.prepare([chosen], transforms, seed=seed, ci=ci, nan_policy="propagate", backend=get_backend(backend))
+    engine = stack.backend(backend, reference)
+    plan = battery.prepare([chosen], transforms, seed=seed, ci=ci, nan_policy="propagate", backend=engine)
     return stack, plan
 
 
@@ -144,12 +146,13 @@ def _threads_and_slab(stack: Stack, plan: battery.BatteryPlan, threads: int | No
     """Return how many threads run, and the bytes of a slab, so that all that is in flight fits `memory`."""
     if threads is not None and (not isinstance(threads, (int, np.integer)) or threads < 1):
         raise ParameterError(f"threads = {threads!r}: allowed are integers of 1 or more")
-    each = stack.shape[1] * stack.shape[2] * stack.dtype.itemsize
-    candidates = [threads] if threads is not None else range(allowed_threads(), 0, -1)
+    each = stack.slice_bytes
+    most = allowed_threads() if plan.backend.in_threads else 1
+    candidates = [threads] if threads is not None else range(most, 0, -1)
     for count in candidates:
         left = memory - _fixed_bytes(stack, plan, count)
         if left >= (count + 2) * each:
-            return count, min(SLAB_BYTES, left // (count + 2))
+            return count, min(Backend.slab_bytes, left // (count + 2))
     smallest = _fixed_bytes(stack, plan, candidates[-1]) + (candidates[-1] + 2) * each
     raise ParameterError(
         f"memory = {memory}: allowed are {smallest} bytes or more "

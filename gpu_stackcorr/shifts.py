@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import intervals
-from .arrays import Stack, check_mask, get_backend, take
+from .arrays import Stack, check_mask, choose, take
 from .backends.base import Array
 from .errors import ConstantSliceWarning, ParameterError, warn
 from .records import Battery, Correlation, StackCorrelation
@@ -155,8 +155,9 @@ def shifted_correlation(
     >>> result.shift, result.statistic
     ((2, -1), 1.0)
     """
-    _, first, _ = take("image_1", image_1, backend)
-    engine, second, _ = take("image_2", image_2, backend)
+    engine = choose(backend, image_1=image_1, image_2=image_2)
+    first = engine.to_host(take("image_1", image_1, engine.name)[1])
+    second = engine.to_host(take("image_2", image_2, engine.name)[1])
     if first.ndim != 2 or first.shape != second.shape or first.size == 0:
         raise ParameterError(f"image_1 and image_2 have shapes {first.shape} and {second.shape}: allowed is one (Y, X)")
     max_shift = check_max_shift(max_shift, first.shape)
@@ -229,14 +230,16 @@ def shifted_stack_correlation(
     >>> result.shift_y.tolist(), result.shift_x.tolist()
     ([0, 1, 2], [0, -2, -4])
     """
-    data, engine = Stack(stack), get_backend(backend)
+    data = Stack(stack)
+    engine = data.backend(backend, reference)
     max_shift = check_max_shift(max_shift, data.shape[1:])
     image, index = data.find(reference)
+    image = engine.to_host(image)
     check_finite("reference", image)
     allowed = check_mask(mask, image.shape)
     parts, plain = [], []
     for start in range(0, len(data), SLAB_SLICES):
-        slab = data.slab(start, min(start + SLAB_SLICES, len(data)))
+        slab = engine.to_host(data.slab(start, min(start + SLAB_SLICES, len(data))))
         check_finite("stack", slab)
         parts.append(best_shifts(image, slab, max_shift, mask=allowed, ci=ci, engine=engine))
         plain.append(best_shifts(image, slab, 0, mask=allowed, ci=ci, engine=engine))

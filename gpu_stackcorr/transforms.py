@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import get_backend
+from .arrays import choose, get_backend, on_host, plain
 from .backends.base import Edges
 from .deformation import check_alpha_sigma, check_interpolation, elastic_transform
 from .errors import ParameterError
@@ -57,7 +57,7 @@ class Permutation(Transform):
 
     def __call__(self, image: Any, *, index: int = 0) -> Any:
         """Return a view of an image or stack, its two last axes moved."""
-        image = np.asarray(image)
+        image = plain(image)
         return np.rot90(image[..., ::-1] if self.mirrored else image, self.turns, axes=(-2, -1))
 
     def edges(self, edges: Edges) -> Edges:
@@ -109,7 +109,7 @@ class AddNoise(Transform):
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.magnitude)
+        values = on_host(self.magnitude)
         if values.dtype.kind not in "biuf" or values.ndim not in (0, 2):
             raise ParameterError(
                 f"noise has dtype {values.dtype} and {values.ndim} dimensions: allowed are a number and an array (Y, X)"
@@ -133,7 +133,7 @@ class AddNoise(Transform):
         """Return what is multiplied by `factor` and added: a standard normal field, or the array given."""
         if np.ndim(self.magnitude) == 0:
             return noise_field(shape, seed_or_fresh(seed) if self.seed is None else self.seed, backend)
-        field = np.asarray(self.magnitude, np.float64)
+        field = np.asarray(on_host(self.magnitude), np.float64)
         if field.shape != tuple(shape):
             raise ParameterError(f"noise has shape {field.shape}: allowed is that of a slice, {tuple(shape)}")
         return field
@@ -150,8 +150,9 @@ class AddNoise(Transform):
 
     def __call__(self, image: Any, *, index: int = 0) -> Any:
         """Return the standardised image with noise added, float64."""
-        image = np.asarray(image, np.float64)
-        return (image - image.mean()) / image.std() + self.factor * self.field(image.shape, None)
+        engine, image = choose(None, image=image), plain(image).astype(np.float64)
+        field = self.field(image.shape, None, engine.name)
+        return (image - image.mean()) / image.std() + engine.beside(image, self.factor * field)
 
 
 def noise_field(shape: Sequence[int], seed: int, backend: str | None = None) -> NDArray[np.float64]:
@@ -225,7 +226,7 @@ class Function(Transform):
 
     def __call__(self, image: Any, *, index: int = 0) -> Any:
         """Return what the function returns; it gets a copy, and may draw into that."""
-        return self.function(np.array(image))
+        return self.function(plain(image).copy())
 
 
 class Compose(Transform):

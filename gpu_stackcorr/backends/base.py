@@ -11,7 +11,8 @@ an axis. A *stream* names one of the independent random fields of a seed (see ``
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +68,31 @@ class Backend(ABC):
 
     name: str
 
+    slab_bytes = 2**25
+    """Bytes of a stack in memory that an operation is given at once: little beside the stack."""
+
+    slab_slices: int | None = 8
+    """Slices that an operation is given at once: enough for the work on a reference to weigh little, few enough to see
+    progress; None for any number."""
+
+    in_threads = True
+    """Whether several threads get on faster than one, each with a slab of its own."""
+
     def to_host(self, array: Array) -> Array:
         """Return a NumPy array of what an operation returned; the array itself where that is one."""
         return array
+
+    def beside(self, image: Array, array: Array) -> Array:
+        """Return an array where `image` lies, so that the two can be added."""
+        return array
+
+    def adopt(self, array: Any) -> tuple[Array, Callable[[Array], Any]]:
+        """Return an array on a device as operations take it, without a copy, and what makes results of its kind."""
+        raise TypeError(f"backend {self.name!r} takes no arrays of a device")
+
+    def carried(self) -> Callable[[], AbstractContextManager[None]]:
+        """Return what makes another thread compute where this one does: a context to enter there."""
+        return nullcontext
 
     @staticmethod
     @abstractmethod

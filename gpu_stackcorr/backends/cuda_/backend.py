@@ -6,7 +6,9 @@ seed alone lies on the device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -31,6 +33,14 @@ class CudaBackend(Backend):
 
     name = "cuda"
 
+    slab_bytes = 2**30
+    """Launches cost microseconds each: a stack in memory is given whole, and taken in slabs by the operation itself."""
+
+    slab_slices = None
+
+    in_threads = False
+    """One thread keeps a device busy."""
+
     def __init__(self, device: Device | None = None) -> None:
         if device is None:
             from .gpu import Gpu
@@ -41,6 +51,18 @@ class CudaBackend(Backend):
     def to_host(self, array: Array) -> Array:
         """Return a NumPy array of a device array."""
         return self.device.to_host(array)
+
+    def beside(self, image: Array, array: Array) -> Array:
+        """Return an array where `image` lies."""
+        return self.device.to_host(array) if isinstance(image, np.ndarray) else self.device.to_device(array)
+
+    def adopt(self, array: Any) -> tuple[Array, Callable[[Array], Any]]:
+        """Return an array of any library's on the device as CuPy's, without a copy, and the way back to the library."""
+        return self.device.adopt(array)
+
+    def carried(self) -> Callable[[], AbstractContextManager[None]]:
+        """Return what gives another thread the current device and stream of this one."""
+        return self.device.carried()
 
     def moments(  # type: ignore[override]
         self,
