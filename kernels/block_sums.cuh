@@ -10,6 +10,25 @@ template <class T> struct Alone {
   T shift, sum, square;
 };
 
+// The type of sums of a pair: exact integers where both are of bool, 8 or 16 bits.
+template <bool EXACT> struct Wide {
+  typedef double type;
+};
+template <> struct Wide<true> {
+  typedef i64 type;
+};
+template <class Y, class X> using SumOf = typename Wide<(sizeof(Y) <= 2 && sizeof(X) <= 2)>::type;
+
+__device__ __forceinline__ int multiply_add(int a, int b, int sum) { return a * b + sum; }
+__device__ __forceinline__ i64 multiply_add(i64 a, i64 b, i64 sum) { return a * b + sum; }
+__device__ __forceinline__ double multiply_add(double a, double b, double sum) { return fma(a, b, sum); }
+
+// The mean over the lanes of value(i), i the pixel of a block that the lane found; -1 where it found none.
+template <class Value> __device__ __forceinline__ double mean_of_found(int found, Value value) {
+  const double sum = warp_sum(found < 0 ? 0.0 : value(found));
+  return sum / max(1, __popc(__ballot_sync(ALL, found >= 0)));
+}
+
 constexpr int power_of_two(int least) { return least <= 4 ? 4 : least <= 8 ? 8 : least <= 16 ? 16 : 32; }
 
 // Half of the lanes hand over the first HALF of their values, the others the second, until each lane has one.

@@ -112,10 +112,6 @@ class Sums(ABC):
     def _prepare(self, references: list[Array]) -> None:
         """Bring the references to the device, as the kernel takes them."""
 
-    @abstractmethod
-    def of_slab(self, start: int, slab: Array) -> Array:
-        """Return sums, or counts, means and centred sums, (6, K, n, cells), of a slab whose first slice is `start`."""
-
     def bytes_a_slice(self) -> int:
         """Return the device memory that a slice takes beside itself."""
         of_cells = self.blocks.cells[0] * self.blocks.cells[1]
@@ -162,7 +158,15 @@ class Sums(ABC):
         return result
 
 
-class IntegerSums(Sums):
+class StoredSums(Sums):
+    """Sums with slices as they lie in memory."""
+
+    @abstractmethod
+    def of_slab(self, start: int, slab: Array) -> Array:
+        """Return sums, or counts, means and centred sums, (6, K, n, cells), of a slab whose first slice is `start`."""
+
+
+class IntegerSums(StoredSums):
     """Of integers of 8 and 16 bits without masks, exact."""
 
     def _cut(self, edges: Edges) -> Blocks:
@@ -219,7 +223,7 @@ class IntegerSums(Sums):
         return self._total(x, y, products, counts, offsets)
 
 
-class CentredSums(Sums):
+class CentredSums(StoredSums):
     """Of images without masks of which one at least is not of exact integers, in float64."""
 
     def _cut(self, edges: Edges) -> Blocks:
@@ -252,15 +256,15 @@ class CentredSums(Sums):
         return alone, products
 
 
-class MaskedSums(Sums):
+class MaskedSums(StoredSums):
     """Of images of any dtypes under masks, pair by pair."""
 
     def _cut(self, edges: Edges) -> Blocks:
         return cut_cells(edges, unit=1, passes=PIXELS_A_LANE)
 
     def _prepare(self, references: list[Array]) -> None:
-        self.images = _stacked(self.device, references)
-        self.own_masks = _stacked(self.device, self.masks) if self.masks else None
+        self.images = stacked(self.device, references)
+        self.own_masks = stacked(self.device, self.masks) if self.masks else None
 
     def bytes_a_slice(self) -> int:
         """Return the device memory that a slice takes beside itself: its mask, and sums of both images of each pair."""
@@ -284,11 +288,12 @@ def _sizes(references: int, slices: int) -> tuple[int, int]:
     return most, 1 if slices == 1 or most == MOST_REFERENCES else 2
 
 
-def _stacked(device: Device, images: Sequence[Array]) -> Array:
-    """Return images of one dtype as one array on the device."""
-    if len(images) == 1:
+def stacked(device: Device, images: Sequence[Array], dtype: np.dtype[Any] | None = None) -> Array:
+    """Return images of one dtype as one array on the device, of that dtype or another."""
+    kind = images[0].dtype.newbyteorder("=") if dtype is None else dtype
+    if len(images) == 1 and images[0].dtype.newbyteorder("=") == kind:
         return device.to_device(images[0])[None]
-    stack = device.empty((len(images), *images[0].shape), images[0].dtype.newbyteorder("="))
+    stack = device.empty((len(images), *images[0].shape), kind)
     for k, image in enumerate(images):
         stack[k] = device.to_device(image)
     return stack

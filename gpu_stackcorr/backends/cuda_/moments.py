@@ -7,7 +7,7 @@ bytes (none of a single one of uint8), else in float64, under masks in its own d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -17,7 +17,7 @@ from gpu_stackcorr.backends.base import Array, Edges
 from gpu_stackcorr.moments import IntegerSums, Moments
 
 from . import block_sums
-from .block_sums import Sums, is_exact
+from .block_sums import StoredSums, Sums, is_exact
 from .device import Device
 from .slabs import in_slabs
 
@@ -45,12 +45,58 @@ def moments(
 ) -> list[Moments]:
     """See ``Backend.moments``."""
     masked = reference_mask is not None or slice_mask is not None
-    groups = _grouped(references, slices, tiles, masked=masked)
+
+    def work(sums: Sequence[StoredSums], start: int, slab: Array) -> list[Array]:
+        return [each.of_slab(start, slab) for each in sums]
+
+    def kind(exact: bool) -> type[StoredSums]:
+        return stored_kind(exact=exact, masked=masked)
+
+    return of_slabs(
+        device, references, slices, kind, work, reference_mask=reference_mask, slice_mask=slice_mask, tiles=tiles
+    )
+
+
+def stored_kind(*, exact: bool, masked: bool) -> type[StoredSums]:
+    """Return which sums references take with slices as they are."""
+    if masked:
+        return block_sums.MaskedSums
+    return block_sums.IntegerSums if exact else block_sums.CentredSums
+
+
+def of_slabs(
+    device: Device,
+    references: Sequence[Array],
+    slices: Array,
+    kind: Callable[[bool], type[Sums]],
+    work: Callable[[Sequence[Any], int, Array], list[Array]],
+    *,
+    reference_mask: Array | None,
+    slice_mask: Array | None = None,
+    tiles: Edges | Sequence[Edges] | None,
+    bytes_a_slice: int = 0,
+    most: int | None = None,
+) -> list[Moments]:
+    """Return the moments that `work` finds slab by slab.
+
+    Parameters
+    ----------
+    kind : function
+        Which sums a pair takes, given whether it is exact.
+    work : function
+        Given the sums of all groups of references, the number of a slab's first slice and the slab, what cells have:
+        (6, K, n, cells) a group.
+    bytes_a_slice : int
+        Device memory that `work` takes beside that of the sums.
+    most : int, optional
+        Most slices of a slab.
+    """
+    groups = _grouped(references, slices, tiles, kind)
     parts: list[list[Array]] = []
     if slices.size and groups:
         sums = [_sums_of(device, group, references, slices, reference_mask, slice_mask) for group in groups]
-        needed = sum(each.bytes_a_slice() for each in sums)
-        parts = in_slabs(device, slices, needed, lambda start, slab: [each.of_slab(start, slab) for each in sums])
+        needed = bytes_a_slice + sum(each.bytes_a_slice() for each in sums)
+        parts = in_slabs(device, slices, needed, lambda start, slab: work(sums, start, slab), most=most)
     results: dict[int, Moments] = {}
     for g, group in enumerate(groups):
         cells = _joined([device.to_host(part[g]) for part in parts], group, len(slices))
@@ -60,9 +106,12 @@ def moments(
 
 
 def _grouped(
-    references: Sequence[Array], slices: Array, tiles: Edges | Sequence[Edges] | None, *, masked: bool
+    references: Sequence[Array],
+    slices: Array,
+    tiles: Edges | Sequence[Edges] | None,
+    kind: Callable[[bool], type[Sums]],
 ) -> list[_Group]:
-    """Return the groups: references of one dtype and grid of cells; of floats without masks those of all dtypes."""
+    """Return the groups: references of one dtype and grid of cells, or of all dtypes where they become float64."""
     groups: dict[Any, _Group] = {}
     for k, reference in enumerate(references):
         if tiles is None:
@@ -70,9 +119,8 @@ def _grouped(
         else:
             edges = cast(Edges, tiles[k] if isinstance(tiles[0], tuple) else tiles)
         exact = is_exact(reference.dtype) and is_exact(slices.dtype)
-        make: type[Sums] = block_sums.IntegerSums if exact else block_sums.CentredSums
-        make = block_sums.MaskedSums if masked else make
-        dtype = reference.dtype.newbyteorder("=") if masked or exact else None
+        make = kind(exact)
+        dtype = reference.dtype.newbyteorder("=") if exact or make is block_sums.MaskedSums else None
         key = (make, dtype, *(tuple(ends.tolist()) for ends in edges))
         groups.setdefault(key, _Group(make, [], edges, exact)).numbers.append(k)
     return list(groups.values())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,9 @@ HOST_BYTES = 1 << 27
 """Bytes of a slab of the host: small enough for the copy of the next one to hide behind the work on the last."""
 
 
-def in_slabs(device: Device, slices: Array, bytes_a_slice: int, work: Callable[[int, Array], Result]) -> list[Result]:
+def in_slabs(
+    device: Device, slices: Array, bytes_a_slice: int, work: Callable[[int, Array], Result], *, most: int | None = None
+) -> list[Result]:
     """Return what `work` makes of each slab (n, Y, X) on the device and the number of its first slice.
 
     Parameters
@@ -32,38 +34,116 @@ def in_slabs(device: Device, slices: Array, bytes_a_slice: int, work: Callable[[
         What `work` needs beside the slice.
     work : function
         It may run out of memory: the slab is then taken again in smaller ones.
+    most : int, optional
+        Most slices of a slab.
     """
-    length = _slab_length(device, slices, bytes_a_slice)
-    results: list[tuple[int, Result]] = []
-    while (start := sum(count for count, _ in results)) < len(slices):
+    results: list[Result] = []
+    size = slices[:1].nbytes
+    length = slab_length(device, len(slices), size + bytes_a_slice, size if isinstance(slices, np.ndarray) else 0)
+    through_slabs(
+        device,
+        len(slices),
+        min(length, most or length),
+        cut=lambda slab: [slices[slab]],
+        work=lambda slab, part: work(slab.start, part),
+        finish=lambda _, result: results.append(result),
+    )
+    return results
+
+
+def through_slabs(
+    device: Device,
+    count: int,
+    length: int,
+    *,
+    cut: Callable[[slice], Sequence[Array]],
+    work: Callable[..., Result],
+    finish: Callable[[slice, Result], Any],
+) -> None:
+    """Call ``finish(slab, work(slab, *parts))`` of each slab in turn.
+
+    Parameters
+    ----------
+    device : Device
+    count, length : int
+        How many slices there are, and how many a slab has to begin with.
+    cut : function
+        Returns what a slab consists of, arrays of the host or of the device; `work` finds them on the device.
+    work : function
+        It may run out of memory: slabs are then shorter.
+    finish : function
+        It is called once the copies of the next slab have begun, so that copies to the host go on beside them.
+    """
+    done = 0
+
+    def finished(slab: slice, result: Result) -> None:
+        nonlocal done
+        finish(slab, result)
+        done = slab.stop
+
+    while done < count:
+        slabs = [slice(start, min(start + length, count)) for start in range(done, count, length)]
         try:
-            _take(device, slices, range(start, len(slices), length), work, results)
+            _take(device, slabs, cut, work, finished)
         except MemoryError:
             if length == 1:
                 raise
             length = max(1, length // 2)
-    return [result for _, result in results]
 
 
 def _take(
     device: Device,
-    slices: Array,
-    starts: range,
-    work: Callable[[int, Array], Result],
-    results: list[tuple[int, Result]],
+    slabs: Sequence[slice],
+    cut: Callable[[slice], Sequence[Array]],
+    work: Callable[..., Result],
+    finish: Callable[[slice, Result], Any],
 ) -> None:
-    """Append the length of each slab and what `work` makes of it. A slab is not kept while the next one is made."""
-    parts = device.upload(slices[start : start + starts.step] for start in starts)
-    for start in starts:
-        part = next(parts)
-        results.append((len(part), work(start, part)))
-        del part
+    """Take slabs of one length. Neither a slab nor a result is kept while the next one is made."""
+    uploads = [_upload(device, slabs, cut, number) for number in range(len(cut(slabs[0])))]
+    pending: list[tuple[slice, Result]] = []
+    for slab in slabs:
+        parts = [next(upload) for upload in uploads]
+        if pending:
+            finish(*pending.pop())
+        pending.append((slab, work(slab, *parts)))
+        del parts
+    finish(*pending.pop())
 
 
-def _slab_length(device: Device, slices: Array, bytes_a_slice: int) -> int:
-    """Return how many slices to begin with."""
-    size = slices[:1].nbytes
-    room = device.free_bytes() // SHARE // max(1, size + bytes_a_slice)
-    if isinstance(slices, np.ndarray):
-        room = min(room, HOST_BYTES // max(1, size))
-    return max(1, min(room, len(slices)))
+def _upload(
+    device: Device, slabs: Sequence[slice], cut: Callable[[slice], Sequence[Array]], number: int
+) -> Iterator[Array]:
+    """Return one of the parts of each slab on the device."""
+    return device.upload(cut(slab)[number] for slab in slabs)
+
+
+def slab_length(device: Device, count: int, bytes_a_slice: int, host_bytes: int) -> int:
+    """Return how many slices to begin with, each of so many bytes in all, and so many of the host's to be uploaded."""
+    room = device.free_bytes() // SHARE // max(1, bytes_a_slice)
+    if host_bytes:
+        room = min(room, HOST_BYTES // host_bytes)
+    return max(1, min(room, count))
+
+
+def filtered(
+    device: Device, image: Array, axes: Sequence[int], dtype: np.dtype[Any], work: Callable[[Array], Array]
+) -> Array:
+    """Return what a filter along `axes` makes of an array, where that lies.
+
+    An array of the host is taken in slabs along its first axis, unless that is one of the axes.
+    """
+    if not isinstance(image, np.ndarray):
+        return work(image)
+    if not image.size or image.ndim < 2 or 0 in axes:
+        return device.to_host(work(image))
+    result = np.empty(image.shape, dtype)
+
+    def finish(slab: slice, part: Array) -> None:
+        result[slab] = device.to_host(part)
+
+    size = image[:1].nbytes
+    length = slab_length(device, len(image), size + result[:1].nbytes, size)
+    through_slabs(
+        device, len(image), length, cut=lambda slab: [image[slab]], work=lambda _, part: work(part), finish=finish
+    )
+    return result
