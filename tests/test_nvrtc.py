@@ -1,6 +1,8 @@
-"""The CUDA sources as NVRTC compiles them for every architecture, with the options that CuPy gives it. It needs no GPU.
+"""The CUDA sources as NVRTC compiles them for every architecture, with the options of the loader. It needs no GPU.
 
-What does not fit the registers of a thread spills into memory; ptxas says how much, and both are held to a limit.
+For WHOLE it compiles all instantiations that launch code asks for, for the others a few of each kernel: every value of
+every template argument once. What does not fit the registers of a thread spills into memory; ptxas says how much, and
+both are held to a limit.
 """
 
 import os
@@ -8,15 +10,21 @@ import re
 import warnings
 
 import pytest
-from emulator.instantiations import INSTANTIATIONS, REGISTERS, SPILL_BYTES
+from emulator.asked import asked_instantiations, few_of
 from emulator.planted_bugs import BUGS, FOLDER
 from emulator.translate import global_functions
 
 from gpu_stackcorr.backends.cuda_.loader import kernel_directory, source
 
 ARCHITECTURES = [75, 80, 90, 100, 120]
-MAX_REGISTERS = 128
-MAX_SPILL_BYTES = 64  # not 0: compilers differ by a few bytes
+WHOLE = 90
+KERNELS = [
+    (path.name, kernel) for path in sorted(kernel_directory().glob("*.cu")) for kernel in sorted(global_functions(path))
+]
+MAX_REGISTERS = 128  # which leave room for two blocks of 256 threads
+MAX_SPILL_BYTES = 64  # stored and loaded; not 0: compilers differ by a few bytes
+SPILL_BYTES = {"sum_centred": 164}
+"""By kernel, where a thread may spill more. sum_centred: 160 on sm_120 alone, with eight references."""
 EXAMPLES = {
     "example_kernels.cu": [
         *["ranks", "reversed_twice", "shuffles", "neighbours", "votes", "part_of_a_warp", "histogram"],
@@ -74,13 +82,16 @@ def compiled(nvrtc, text, file, names, architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("file", INSTANTIATIONS)
-def test_kernels_compile_and_fit_the_registers(nvrtc, file, architecture):
-    names = INSTANTIATIONS[file]
+@pytest.mark.parametrize(("file", "kernel"), KERNELS)
+def test_kernels_compile_and_fit_the_registers(nvrtc, file, kernel, architecture):
+    names = [name for name in asked_instantiations().get(file, []) if name.partition("<")[0] == kernel]
+    assert names, "no launch code of tests/emulator/asked.py asks for it"
+    if architecture != WHOLE:
+        names = few_of(names)
     resources = compiled(nvrtc, source(file), file, names, architecture)
     assert set(resources) == set(names)
-    most_registers, most_spilled = REGISTERS.get(file, MAX_REGISTERS), SPILL_BYTES.get(file, MAX_SPILL_BYTES)
-    too_much = {name: used for name, used in resources.items() if used[0] > most_registers or used[1] > most_spilled}
+    most_spilled = SPILL_BYTES.get(kernel, MAX_SPILL_BYTES)
+    too_much = {name: used for name, used in resources.items() if used[0] > MAX_REGISTERS or used[1] > most_spilled}
     assert not too_much, "registers, bytes spilled"
 
 
@@ -100,9 +111,3 @@ def test_limits_are_measured(nvrtc):
     ((registers, spilled),) = compiled(nvrtc, text, "spills.cu", ["spills"], 80).values()
     assert registers <= 64
     assert spilled > MAX_SPILL_BYTES
-
-
-@pytest.mark.parametrize("path", sorted(kernel_directory().glob("*.cu")), ids=lambda path: path.name)
-def test_every_kernel_is_instantiated(path):
-    named = {name.partition("<")[0] for name in INSTANTIATIONS.get(path.name, [])}
-    assert global_functions(path) == named, "name its instantiations in tests/emulator/instantiations.py"

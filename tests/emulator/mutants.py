@@ -71,6 +71,7 @@ OFF_BY_ONE = [
     Mutant("cross_moments.cu", "first + i < end &&", "first + i <= end &&", ("all pairs of bytes",)),
     Mutant("cross_moments.cu", "at < end &&", "at <= end &&", ("all pairs of floats",)),
     Mutant("displacement.cu", "x < length;", "x <= length;", ("box of a displacement",)),
+    Mutant("fir.cuh", "t0 - s <= top", "t0 - s < top", ("smoothing of float32",)),
     Mutant("gaussian.cu", "if (j < outputs) *to", "if (j <= outputs) *to", ("smoothing of float32",)),
     Mutant("gaussian.cu", "s < span; s += LANES", "s <= span; s += LANES", ("smoothing of float32",)),
     Mutant(
