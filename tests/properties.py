@@ -20,6 +20,9 @@ except ImportError:
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             return self
 
+        def __or__(self, other: Any) -> Any:
+            return self
+
     st: Any = _Nothing()  # type: ignore[no-redef]
 
     def given(*strategies: Any, **by_name: Any) -> Any:  # type: ignore[no-redef]

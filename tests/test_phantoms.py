@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from properties import given, st
 from scipy.special import ndtr
 
 from gpu_stackcorr.errors import ParameterError

@@ -9,12 +9,12 @@ chunk by chunk, in two passes, and merged.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from gpu_stackcorr.backends.base import Array
 from gpu_stackcorr.cross_moments import CrossMoments
@@ -38,20 +38,32 @@ def cross_moments(slices: Array, others: Array | None = None, *, mask: Array | N
     dtype = slices.dtype.newbyteorder("=")
     both = [slices] if others is None else [slices, others]
     chunks = _chunks(both, mask)
-    with np.errstate(over="ignore", invalid="ignore"), _controller().limit(limits=1, user_api="blas"):
+    with np.errstate(over="ignore", invalid="ignore"), _one_thread():
         if dtype in EXACT_DTYPES:
             return _exact(chunks, dtype, [len(images) for images in both])
         empty = CrossMoments(0, False, *_zeros([len(images) for images in both], np.float64))
         return reduce(CrossMoments.merge, (_centred(chunk) for chunk in chunks), empty)
 
 
-@cache
-def _controller() -> ThreadpoolController:
-    """Return what sets the number of threads of BLAS.
+def _one_thread() -> AbstractContextManager[Any]:
+    """Let BLAS take one thread, where threadpoolctl is there to tell it.
 
-    One is taken: the bits do not depend on the machine then, and on two cores of a virtual machine two threads of
-    OpenBLAS were seen to take 28 times as long as one, each waiting for the other.
+    The bits do not depend on the machine then, and on two cores of a virtual machine two threads of OpenBLAS were seen
+    to take 28 times as long as one, each waiting for the other. A source tree that runs uninstalled may lack it.
     """
+    limit: AbstractContextManager[Any] = nullcontext()
+    if (controller := _controller()) is not None:
+        limit = controller.limit(limits=1, user_api="blas")
+    return limit
+
+
+@cache
+def _controller() -> Any:
+    """Return what sets the number of threads of BLAS, or None where it is missing."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
     return ThreadpoolController()
 
 

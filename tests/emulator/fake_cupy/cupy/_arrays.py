@@ -11,8 +11,8 @@ DEVICE = EmulatedDevice("random", memory_bytes=2**30)
 
 FUNCTIONS = {
     *("arange", "array_equal", "broadcast_to", "concatenate", "corrcoef", "diff", "dot", "einsum", "flatnonzero"),
-    *("full", "isfinite", "isnan", "logical_and", "matmul", "mean", "median", "meshgrid", "moveaxis", "ones", "pad"),
-    *("ravel", "reshape", "rot90", "sqrt", "stack", "std", "sum", "zeros"),
+    *("full", "isfinite", "isnan", "logical_and", "matmul", "mean", "median", "meshgrid", "moveaxis", "ndim", "ones"),
+    *("pad", "ravel", "reshape", "rot90", "shape", "size", "sqrt", "stack", "std", "sum", "zeros"),
 }
 """NumPy's functions that are CuPy's as well and are needed; those that take arrays of ours NumPy hands over."""
 
