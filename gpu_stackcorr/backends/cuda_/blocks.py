@@ -114,3 +114,50 @@ def _cut(start: int, stop: int, count: int, unit: int) -> NDArray[np.int64]:
     """Return where blocks begin: nearly equal, and on whole units."""
     first, last = start // unit, -(-stop // unit)
     return np.clip((first + (last - first) * np.arange(count) // count) * unit, start, stop)
+
+
+TILE = (32, 64)
+"""Most rows and columns of a tile; as in ``kernels/warp_moments.cu``."""
+
+BOX = (16, 32)
+"""Most rows and columns of a block of a tile: a row has a pixel a lane. Smaller ones take longer to add up, and leave
+fewer warps without one: sums over lanes are worth 5 instructions a pixel."""
+
+
+class Tiles(NamedTuple):
+    """Blocks of at most BOX pixels, and boxes of them that a thread block takes.
+
+    Attributes
+    ----------
+    blocks : Blocks
+    rows, columns : int32 arrays
+        The first block row, or column, of each tile, and the number of all.
+    """
+
+    blocks: Blocks
+    rows: NDArray[np.int32]
+    columns: NDArray[np.int32]
+
+    @property
+    def number(self) -> int:
+        """Number of tiles."""
+        return (len(self.rows) - 1) * (len(self.columns) - 1)
+
+
+def cut_tiles(edges: Edges) -> Tiles:
+    """Return tiles: cells are cut into blocks of nearly the same size, and what follows each other fills a tile."""
+    starts, firsts, tiles = zip(*map(_tiles, edges, BOX, TILE), strict=True)
+    return Tiles(Blocks(*starts, *firsts), *tiles)
+
+
+def _tiles(edges: NDArray[np.intp], box: int, tile: int) -> tuple[NDArray[np.int32], ...]:
+    """Return, along one axis, where blocks begin, the first block of each cell, and that of each tile."""
+    counts = np.maximum(1, -(-np.diff(edges) // box)).tolist()
+    spans = zip(pairwise(edges.tolist()), counts, strict=True)
+    starts = np.concatenate([*(_cut(start, stop, count, 1) for (start, stop), count in spans), edges[-1:]])
+    tiles = [0]
+    for block, stop in enumerate(starts.tolist()[1:]):
+        if stop - starts[tiles[-1]] > tile:
+            tiles.append(block)
+    arrays = starts, np.cumsum([0, *counts]), [*tiles, len(starts) - 1]
+    return tuple(np.asarray(array, np.int32) for array in arrays)

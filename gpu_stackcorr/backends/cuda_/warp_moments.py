@@ -1,0 +1,271 @@
+"""Moments with elastically deformed slices: launches ``kernels/warp_moments.cu``.
+
+Of bool, 8 and 16 bits and float32 at order 1, two kernels a slab: noise and its smoothing along y, and all the rest;
+neither noise nor deformed slices are ever in memory. What else there is - other orders and types, and a Gaussian whose
+halo leaves no room - goes by `displacement` and `warp` of a slab and its moments, each a launch or a few.
+
+Device memory beyond input and result: what `moments` needs, and for a slab 8 bytes a pixel of the field smoothed along
+y, GROUP_BYTES in all or those of a slice; by the composition the fields, the deformed slices and what the Gaussian
+takes, each within the same bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, prod, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_stackcorr.backends.base import Array, Edges, field_dtype
+from gpu_stackcorr.moments import Moments
+
+from . import passes
+from .block_sums import ALONE, TYPES, Steps, Sums, stacked
+from .blocks import TILE, Blocks, cut_tiles
+from .boundary import INTERPOLATION
+from .device import Device
+from .displacement import displacement
+from .gaussian import half_kernel, up
+from .layout import grid
+from .moments import of_slabs, stored_kind
+from .warp import warp
+
+OUT, LANES, WARPS = 8, 32, 8
+"""As in the kernels."""
+
+SHARED_BYTES = 48 * 1024
+"""Of a block: a halo of radius 128, and a copy of the slice that reaches 76 pixels around a tile of bytes, 44 of 16
+bits, 22 of floats."""
+
+SPREAD = 5.0
+"""Standard deviations of a displacement that the copy reaches: of the pixels beyond, a warp waits for each."""
+
+BLOCKS_A_MULTIPROCESSOR = 8
+"""Blocks of `noise_columns` that are enough: where fields are few, they are cut in more segments."""
+
+FUSED = ("bool", "int8", "uint8", "int16", "uint16", "float32")
+"""Types of slices whose deformed pixels the kernel keeps to itself."""
+
+MOST_REFERENCES = 4
+"""References that a warp takes at once."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Half of a Gaussian on the device, as ``fir.cuh`` reads it."""
+
+    taps: Array
+    centre: Any
+    radius: int
+    power: float
+    """What the filter leaves of the variance of noise."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The displacements of the slices of a stack."""
+
+    device: Device
+    shape: tuple[int, int]
+    seed: int
+    streams: NDArray[np.uint64]
+    scales: NDArray[np.float32]
+    y: Weights
+    x: Weights
+
+    def columns(self, part: slice) -> Array:
+        """Return noise smoothed along y, (2, n, Y, X), of some slices."""
+        height, width = self.shape
+        streams = self.device.to_device(np.ascontiguousarray(self.streams[:, part]).reshape(-1))
+        columns = self.device.empty((2, len(streams) // 2, height, width), np.float32)
+        span, strips = OUT * WARPS, -(-width // LANES)
+        wanted = BLOCKS_A_MULTIPROCESSOR * self.device.multiprocessors // (strips * len(streams))
+        segment = up(-(-height // max(1, wanted)), span)
+        self.device.kernel("warp_moments.cu", "noise_columns")(
+            grid(strips * -(-height // segment), len(streams)),
+            (LANES * WARPS,),
+            (
+                columns,
+                streams,
+                np.int64(len(streams)),
+                np.int32(height),
+                np.int32(width),
+                np.int32(segment),
+                self.y.taps,
+                self.y.centre,
+                np.int32(self.y.radius),
+                np.uint64(self.seed),
+            ),
+            shared_bytes=_columns_bytes(self.y.radius),
+        )
+        return columns
+
+    def reach(self, itemsize: int) -> int:
+        """Return how far around a tile its copy reaches: as far as displacements do, or shared memory."""
+        alpha = float(np.abs(self.scales).max(initial=0))
+        far = min(SPREAD * alpha * sqrt(self.y.power * self.x.power / 3), alpha + 1, SHARED_BYTES)
+        reach = max(1, ceil(far))
+        while _copy_bytes(reach, itemsize) > SHARED_BYTES:
+            reach -= 1
+        return reach
+
+
+class WarpedSums(Sums):
+    """Of slices that are deformed on the way, with references in int32 where sums are exact, else in float64."""
+
+    def _cut(self, edges: Edges) -> Blocks:
+        self.tiles = cut_tiles(edges)
+        self.tile_edges = [self.device.to_device(array) for array in (self.tiles.rows, self.tiles.columns)]
+        return self.tiles.blocks
+
+    def _prepare(self, references: list[Array]) -> None:
+        kind = np.dtype(np.int32 if self.exact else np.float64)
+        self.images = stacked(self.device, references, kind)
+        self.own_masks = stacked(self.device, self.masks) if self.masks else None
+        number = self.blocks.number
+        self.alone_x = self.device.empty((self.count, number, ALONE), self.sum_dtype)
+        self.counts = self.device.empty((self.count, number), np.int64)
+        for k, reference in enumerate(references):  # each as its own slice
+            image = self.device.to_device(reference)[None] if self.exact else self.images[k : k + 1]
+            mask = None if self.own_masks is None else self.own_masks[min(k, len(self.masks) - 1)]
+            alone, _, _, counts = self._sum_pairs(image, image, (None, np.int64(0), mask, np.int64(0)))
+            self.alone_x[k], self.counts[k] = alone[0, 0], counts[0, 0]
+
+    def bytes_a_slice(self) -> int:
+        """Return the device memory that a slice takes beside itself: under masks what it has alone for each."""
+        more = ALONE * (self.count - 1) * self.blocks.number if self.masks else 0
+        return super().bytes_a_slice() + 8 * more
+
+    def of_fields(self, slab: Array, columns: Array, fields: Fields, part: slice, mode: int, cval: float) -> Array:
+        """Return sums, or counts, means and centred sums, (6, K, n, cells), of slices of a stack after deformation."""
+        count, number = len(slab), self.blocks.number
+        masked = self.own_masks is not None
+        alone = self.device.empty((self.count if masked else 1, count, number, ALONE), self.sum_dtype)
+        products = self.device.empty((self.count, count, number), self.sum_dtype)
+        most = 1 if masked or self.count == 1 else MOST_REFERENCES
+        types = f"{TYPES[self.kind.name]}, {'int' if self.exact else 'double'}, {most}, {str(masked).lower()}"
+        reach = fields.reach(self.kind.itemsize)
+        window, copy = _rows_bytes(fields.x.radius), _copy_bytes(reach, self.kind.itemsize)
+        self.device.kernel("warp_moments.cu", f"warp_moments<{types}>")(
+            grid(self.tiles.number, count),
+            (LANES * WARPS,),
+            (
+                slab,
+                columns,
+                self.device.to_device(np.ascontiguousarray(fields.scales[:, part])),
+                fields.x.taps,
+                fields.x.centre,
+                np.int32(fields.x.radius),
+                self.images,
+                self.own_masks,
+                np.int64(self.shape[1] * self.shape[2] if len(self.masks) > 1 else 0),
+                np.int32(self.count),
+                self.alone_x,
+                *self.tile_edges,
+                *(np.int32(len(edges) - 1) for edges in self.tile_edges),
+                *self.grid[:2],
+                np.int32(self.blocks.shape[1]),
+                np.int64(number),
+                *map(np.int32, self.shape[1:]),
+                np.int64(count),
+                np.int32(reach),
+                np.int32(mode),
+                np.float64(cval),
+                alone,
+                products,
+            ),
+            shared_bytes=max(window, copy, prod(TILE) * self.kind.itemsize),
+        )
+        x, counts = Steps(self.alone_x, number, 0), Steps(self.counts, number, 0)
+        return self._total(x, Steps(alone, count * number if masked else 0, number), products, counts)
+
+
+def warp_moments(
+    device: Device,
+    references: Sequence[Array],
+    slices: Array,
+    *,
+    seed: int,
+    stream: NDArray[np.uint64],
+    alpha: float | NDArray[np.float64],
+    sigma: Sequence[float],
+    truncate: float = 4.0,
+    order: int = 1,
+    mode: str = "reflect",
+    cval: float = 0.0,
+    reference_mask: Array | None = None,
+    tiles: Edges | Sequence[Edges] | None = None,
+) -> list[Moments]:
+    """See ``Backend.warp_moments``."""
+    shape, dtype = slices.shape[1:], field_dtype(slices.dtype)
+    pixels, itemsize = prod(shape), np.dtype(dtype).itemsize
+    of_axis = np.reshape(alpha, (-1, 1))
+    masked = reference_mask is not None
+    kernels = [half_kernel(width, truncate, np.float32) for width in sigma]
+    is_fused = order == 1 and slices.dtype.name in FUSED and _fit(kernels)
+    if is_fused:
+        scales = np.broadcast_to(of_axis.astype(np.float32), stream.shape)
+        fields = Fields(device, shape, seed, stream, scales, *(_weights(device, kernel) for kernel in kernels))
+
+    def work(sums: Sequence[Any], start: int, slab: Array) -> list[Array]:
+        part = slice(start, start + len(slab))
+        if is_fused:
+            columns = fields.columns(part)
+            return [each.of_fields(slab, columns, fields, part, INTERPOLATION[mode], cval) for each in sums]
+        field = displacement(
+            device, seed, stream[:, part], shape, alpha=of_axis, sigma=sigma, truncate=truncate, dtype=dtype
+        )
+        warped = device.to_device(warp(device, slab, field, axes=(1, 2), order=order, mode=mode, cval=cval))
+        return [each.of_slab(start, warped) for each in sums]
+
+    def kind(exact: bool) -> type[Sums]:
+        return WarpedSums if is_fused else stored_kind(exact=exact, masked=masked)
+
+    return of_slabs(
+        device,
+        references,
+        slices,
+        kind,
+        work,
+        reference_mask=reference_mask,
+        tiles=tiles,
+        bytes_a_slice=(2 * itemsize + (0 if is_fused else slices.dtype.itemsize)) * pixels,
+        most=max(1, passes.GROUP_BYTES // max(1, 2 * itemsize * pixels)),
+    )
+
+
+def _fit(kernels: Sequence[Array]) -> bool:
+    """Whether the halos of a Gaussian along y and x leave room in shared memory."""
+    y, x = (max(0, len(kernel) - 1) for kernel in kernels)
+    return max(_columns_bytes(y), _rows_bytes(x)) <= SHARED_BYTES
+
+
+def _weights(device: Device, kernel: Array) -> Weights:
+    """Return the weights of one axis on the device; of radius 0 where it is left alone."""
+    if not len(kernel):
+        kernel = np.ones(1, np.float32)
+    radius = len(kernel) - 1
+    taps = np.zeros(up(max(1, radius), OUT), np.float32)
+    taps[:radius] = kernel[1:]
+    power = float(kernel[0] ** 2 + 2 * (kernel[1:] ** 2).sum())
+    return Weights(device.to_device(taps), kernel[0], radius, power)
+
+
+def _columns_bytes(radius: int) -> int:
+    """Return the shared memory of `noise_columns`: rows of a step and their halo."""
+    return 4 * LANES * (OUT * WARPS + 2 * up(radius, OUT))
+
+
+def _rows_bytes(radius: int) -> int:
+    """Return the shared memory of the windows of all warps; their pitch is `window_pitch` of the kernel."""
+    halo, row = ((OUT + 1) * samples // OUT for samples in (2 * up(radius, OUT), TILE[1]))
+    return 4 * TILE[0] * (up(halo, 32) + row)
+
+
+def _copy_bytes(reach: int, itemsize: int) -> int:
+    """Return the shared memory of a copy of a tile and what is around it, of rows that begin on 8 bytes."""
+    rows, columns = (side + 2 * reach for side in TILE)
+    return rows * up((columns + 8 // itemsize - 1) * itemsize, 8)

@@ -1,0 +1,417 @@
+// warp_moments.cu: moments of references with elastically deformed slices; no noise and no deformed slice in memory.
+//
+//   noise[a, y, x] = 2 u - 1 of the float32 numbers u of stream a;  smooth along y, then along x, times scale[a]: d[a]
+//   v(y, x) = slice(y + d[0], x + d[1]), bilinear, rounded to the slice's type as SciPy does
+//   per box of pixels: sum v, sum v^2 and sum x_k v, or of deviations from a shift, for `total_cells` (moments_total.cu)
+//
+// The same bits as `displacement`, `warp` of integers and exact moments one after the other: the taps are added by
+// fir.cuh, as in gaussian.cu, along y first; integers are interpolated in float64, in SciPy's order of operations,
+// float32 in float32.
+//
+// noise_columns  draws and smooths along y. Out (fields, height, width) float32. Grid (strips of 32 columns and segments
+//                of rows, fields), strided over, block 256. A block marches down its strip in steps of 64 rows: each thread
+//                draws one Philox block, eight neighbours in a row, and makes eight outputs of one column. The last rows
+//                move up in shared memory, so that noise is drawn once; a segment that begins inside draws its halo
+//                again, and there is more than one where there are few fields.
+// warp_moments   all the rest. Grid (tiles, slices), strided over, block 256, a tile of at most 64 x 64 pixels:
+//                  1  each warp smooths four rows at once in shared memory of its own, eight outputs a thread, and takes
+//                     the results back side by side: both components of 16 pixels a thread stay in registers;
+//                  2  the block copies the slice with `reach` pixels around the tile, its borders folded; every pixel is
+//                     gathered there, and from global memory what lies further or needs the mode's own rules (`sample_far`);
+//                  3  deformed pixels go to shared memory, and each warp sums boxes of at most 16 x 32 of them with all
+//                     references. A tile is some boxes side by side, a cell some boxes: the two do not depend on each
+//                     other, and small cells leave no thread idle. Warp sums have an order of their own: no atomics.
+//                The three take the same shared memory in turn.
+// Lost           a copy of 64 x 64 with sums in the registers of the thread that gathered: a tile must then be a cell's,
+//                and cells of 16 x 16 pixels copy 36 times their own. Rows before columns, as in the prototype: the
+//                other order of the two passes has other bits than `displacement`.
+// Limits         the windows of 64 rows and of a row of 64 pixels with their halo, in 48 KiB of shared memory.
+#include "block_sums.cuh"
+#include "boundary.cuh"
+#include "byte_planes.cuh"
+#include "fir.cuh"
+#include "philox.cuh"
+
+constexpr int LANES = 32, THREADS = LANES * WARPS;
+constexpr int SPAN = OUT * WARPS;  // rows of a step of `noise_columns`
+constexpr int DRAWN = 8;           // numbers of a Philox block
+
+// Noise of `count` rows from row `first` of the field on, 32 columns from `left` on; 0 outside. Philox blocks of a row
+// that does not begin on one reach over both ends of the strip.
+__device__ __forceinline__ void draw_rows(float* window, i64 first, int count, int left, int height, int width, u64 seed,
+                                          u64 stream) {
+  const bool aligned = width % DRAWN == 0;
+  const int blocks = LANES / DRAWN + (aligned ? 0 : 1);
+  for (int i = threadIdx.x; i < count * blocks; i += THREADS) {
+    const int row = aligned ? i / (LANES / DRAWN) : i / (LANES / DRAWN + 1);
+    const i64 y = first + row, start = y * width + left;
+    const int column = (i - row * blocks) * DRAWN - (int)(start & (DRAWN - 1));  // of the strip
+    float number[DRAWN] = {};
+    if (y >= 0 && y < height && column < min(LANES, width - left)) {
+      u64 word[4];
+      philox_block(word, (u64)(start + column) / DRAWN, seed, stream);
+#pragma unroll
+      for (int j = 0; j < DRAWN; j++) number[j] = centred((u32)(word[j / 2] >> (j % 2 ? 32 : 0)));
+    }
+    float* const to = window + row * LANES;
+    if (aligned) {
+      *(float4*)(to + column) = make_float4(number[0], number[1], number[2], number[3]);
+      *(float4*)(to + column + 4) = make_float4(number[4], number[5], number[6], number[7]);
+    } else {
+#pragma unroll
+      for (int j = 0; j < DRAWN; j++)
+        if (column + j >= 0 && column + j < LANES) to[column + j] = number[j];
+    }
+  }
+}
+
+__global__ void __launch_bounds__(THREADS, 4)
+    noise_columns(float* __restrict__ out, const u64* __restrict__ streams, i64 fields, int height, int width,
+                  int segment, const float* __restrict__ weights, float centre, int radius, u64 seed) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  float* const window = (float*)memory;
+  const int lane = threadIdx.x % LANES, band = threadIdx.x / LANES, edge = up(radius, OUT);
+  const float* const own = window + band * OUT * LANES + lane;
+  const i64 strips = (width - 1) / LANES + 1, segments = (height - 1) / segment + 1;
+  for (i64 field = blockIdx.y; field < fields; field += gridDim.y)
+    for (i64 part = blockIdx.x; part < strips * segments; part += gridDim.x) {
+      const u64 stream = streams[field];
+      const int left = (int)(part % strips) * LANES;
+      const i64 top = part / strips * segment, bottom = min(top + segment, (i64)height);
+      draw_rows(window, top - edge, 2 * edge, left, height, width, seed, stream);
+      for (i64 y = top; y < bottom; y += SPAN) {
+        draw_rows(window + 2 * edge * LANES, y + edge, SPAN, left, height, width, seed, stream);
+        __syncthreads();
+        const i64 first = y + band * OUT;
+        if (first < bottom && left + lane < width) {
+          float sum[OUT];
+#pragma unroll
+          for (int j = 0; j < OUT; j++) sum[j] = own[(edge + j) * LANES] * centre;
+          add_pairs<LANES, OUT * LANES>(sum, own, own + edge * LANES, weights, radius, 0);
+          float* const to = out + (field * height + first) * width + left + lane;
+#pragma unroll
+          for (int j = 0; j < OUT; j++)
+            if (first + j < bottom) to[(i64)j * width] = sum[j];
+        }
+        __syncthreads();
+        // SPAN rows up, SPAN rows at a time: these are where the next ones go.
+        for (int row = 0; row < 2 * edge; row += SPAN) {
+          const int pieces = min(SPAN, 2 * edge - row) * LANES / 4;
+          float4* const to = (float4*)(window + row * LANES);
+          for (int i = threadIdx.x; i < pieces; i += THREADS) to[i] = to[SPAN * LANES / 4 + i];
+          __syncthreads();
+        }
+      }
+    }
+}
+
+constexpr int LINES = 4;                              // rows of a tile that a warp smooths, eight outputs a thread
+constexpr int TILE_ROWS = LINES * WARPS, TILE_COLUMNS = 64;  // at most
+constexpr int HALVES = TILE_COLUMNS / LANES, PIXELS = LINES * HALVES;
+constexpr int ROW_THREADS = TILE_COLUMNS / OUT;
+
+// Words from a row of a warp's window to the next: the four rows are as one of 32 threads, on different banks.
+__host__ __device__ constexpr int window_pitch(int edge) { return up(padded(2 * edge), 32) + padded(TILE_COLUMNS); }
+
+// A displacement along one axis of the pixels of a thread: pixel p has row warp * LINES + p / HALVES of the tile and
+// column p % HALVES * LANES + lane. `columns` is the component smoothed along y.
+__device__ __forceinline__ void smooth_rows(float (&d)[PIXELS], float* window, const float* __restrict__ columns,
+                                            int rows, i64 left, int across, int width,
+                                            const float* __restrict__ weights, float centre, int radius, float scale) {
+  const int lane = threadIdx.x % LANES, edge = up(radius, OUT), pitch = window_pitch(edge);
+  float* const own = window + lane / ROW_THREADS * pitch + lane % ROW_THREADS * (OUT + 1);
+#pragma unroll
+  for (int r = 0; r < LINES; r++) {
+    if (r < rows) {
+      const float* const line = columns + (i64)r * width;
+      float* to = window + r * pitch + padded(lane);
+#pragma unroll 4
+      for (int c = lane; c < across + 2 * edge; c += LANES, to += padded(LANES)) {
+        const i64 x = left - edge + c;
+        *to = x >= 0 && x < width ? line[x] : 0.0f;
+      }
+    }
+  }
+  __syncwarp();
+  float sum[OUT];
+#pragma unroll
+  for (int j = 0; j < OUT; j++) sum[j] = own[padded(edge) + j] * centre;
+  add_pairs<1, OUT + 1>(sum, (const float*)own, (const float*)own + padded(edge), weights, radius, 0);
+  __syncwarp();
+#pragma unroll
+  for (int j = 0; j < OUT; j++) own[j] = sum[j] * scale;
+  __syncwarp();
+#pragma unroll
+  for (int p = 0; p < PIXELS; p++) d[p] = window[p / HALVES * pitch + padded(p % HALVES * LANES) + padded(lane)];
+  __syncwarp();
+}
+
+// What pixels are interpolated in.
+template <class T> struct Computed { typedef double type; };
+template <> struct Computed<float> { typedef float type; };
+template <class T> using Real = typename Computed<T>::type;
+
+// A pixel as a number: an addition instead of a conversion, which has a quarter of its rate or less. The bits of 2^52 +
+// n are those of 2^52 and n side by side, for n from 0 to 2^32 - 1.
+template <class T> __device__ __forceinline__ double number_of(T pixel) {
+  if (T(-1) < T(0)) return __hiloint2double(0x43300000, (int)((u32)(int)pixel ^ 0x80000000u)) - 4503601774854144.0;
+  return __hiloint2double(0x43300000, (int)pixel) - 4503599627370496.0;
+}
+__device__ __forceinline__ float number_of(float pixel) { return pixel; }
+
+// What is left of a displacement above its whole part: from float32, but in the type of the interpolation.
+__device__ __forceinline__ void take_fraction(double& f, float d, int whole) { f = (double)d - number_of(whole); }
+__device__ __forceinline__ void take_fraction(float& f, float d, int whole) { f = d - (float)whole; }
+
+// a, b above c, d: in SciPy's order for integers. In float32 so that alike taps give their own value.
+__device__ __forceinline__ double bilinear(double a, double b, double c, double d, double y, double x) {
+  const double above = 1.0 - y, before = 1.0 - x;
+  return a * above * before + b * above * x + c * y * before + d * y * x;
+}
+__device__ __forceinline__ float bilinear(float a, float b, float c, float d, float y, float x) {
+  const float upper = fmaf(x, b - a, a), lower = fmaf(x, d - c, c);
+  return fmaf(y, lower - upper, upper);
+}
+
+template <class T> __device__ __forceinline__ T rounded(double v) { return (T)__double2int_rz(v + (v < 0.0 ? -0.5 : 0.5)); }
+template <> __device__ __forceinline__ bool rounded<bool>(double v) { return v >= 0.5; }
+template <class T> __device__ __forceinline__ T rounded(float v) { return v; }
+
+// A value within the range of the type; NaN is 0.
+template <class T> __device__ __forceinline__ double limited(double v) {
+  constexpr bool TRUTH = T(2) == T(1);
+  constexpr double HIGH = TRUTH ? 1.0 : T(-1) < T(0) ? (1 << (8 * sizeof(T) - 1)) - 1 : (1 << 8 * sizeof(T)) - 1;
+  constexpr double LOW = T(-1) < T(0) ? -HIGH - 1.0 : 0.0;
+  return v != v ? 0.0 : min(max(v, LOW), HIGH);
+}
+template <> __device__ __forceinline__ double limited<float>(double v) { return v; }
+
+constexpr float FARTHEST = 4611686018427387904.0f;  // 2^62: from here on displacements are outside of every image
+
+// The value at (y + dy, x + dx) wherever that is, not rounded yet. Not inlined: hardly any pixel comes here.
+template <class T>
+__device__ __noinline__ Real<T> sample_far(const T* __restrict__ image, i64 y, i64 x, float dy, float dx, i64 height, i64 width,
+                                    int mode, double cval) {
+  const Real<T> outside = (Real<T>)limited<T>(cval);
+  if (!(fabsf(dy) < FARTHEST && fabsf(dx) < FARTHEST)) return outside;
+  const i64 whole_y = __float2ll_rd(dy), whole_x = __float2ll_rd(dx);
+  double fy = (double)dy - (double)whole_y, fx = (double)dx - (double)whole_x;
+  y += whole_y, x += whole_x;
+  if (fy >= 1.0) y++, fy = 0.0;  // -1e-17 is -1 + 1.0 after rounding
+  if (fx >= 1.0) x++, fx = 0.0;
+  if (!enter(y, fy, height, mode) || !enter(x, fx, width, mode)) return outside;
+  const i64 rows[2] = {fold(y, height, mode), fold(y + 1, height, mode)};
+  const i64 columns[2] = {fold(x, width, mode), fold(x + 1, width, mode)};
+  Real<T> tap[2][2];
+#pragma unroll
+  for (int i = 0; i < 2; i++)
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+      tap[i][j] = rows[i] < 0 || columns[j] < 0 ? (Real<T>)cval : number_of(image[rows[i] * width + columns[j]]);
+  const Real<T> value = bilinear(tap[0][0], tap[0][1], tap[1][0], tap[1][1], (Real<T>)fy, (Real<T>)fx);
+  return (Real<T>)limited<T>(value);
+}
+
+// Whether what is pulled to (y, x) lies in the copy. Modes with rules of their own leave alone what has all its taps
+// inside; the carry of `sample_far` moves others only.
+__device__ __forceinline__ bool is_near(int y, int x, float dy, float dx, int height, int width, int reach, int mode) {
+  const int whole_y = __float2int_rd(dy), whole_x = __float2int_rd(dx);
+  const bool near = fabsf(dy) < (float)reach && fabsf(dx) < (float)reach;
+  if (mode != CONSTANT && mode != WRAP && mode != GRID_CONSTANT) return near;
+  return near && whole_y >= -y && whole_y < height - 1 - y && whole_x >= -x && whole_x < width - 1 - x;
+}
+
+// The value that is pulled to a pixel, which lies at `own` in the copy.
+template <class T> __device__ __forceinline__ T sample_near(const T* own, int pitch, float dy, float dx) {
+  const int whole_y = __float2int_rd(dy), whole_x = __float2int_rd(dx);
+  const T* const tap = own + whole_y * pitch + whole_x;
+  Real<T> fy, fx;
+  take_fraction(fy, dy, whole_y), take_fraction(fx, dx, whole_x);
+  return rounded<T>(bilinear(number_of(tap[0]), number_of(tap[1]), number_of(tap[pitch]), number_of(tap[pitch + 1]), fy,
+                             fx));
+}
+
+// A box of a slice in shared memory, 8 bytes a load; row r and column c hold pixel (top + r, left + c), folded into the
+// slice. `left` is a multiple of 8 bytes, a row has `packs` of them; no word outside of begin..end - 1 is read.
+template <class T>
+__device__ __forceinline__ void copy_box(T* copy, const T* __restrict__ image, i64 top, i64 left, int rows, int packs,
+                                         i64 height, i64 width, int mode, u64 begin, u64 end) {
+  constexpr int N = 8 / sizeof(T);
+  const bool aligned = width % N == 0 && begin % 8 == 0;
+  const int step = THREADS / packs, pack = threadIdx.x % packs;
+  const i64 x = left + pack * N;
+  if ((int)threadIdx.x >= step * packs) return;
+#pragma unroll 4
+  for (int r = threadIdx.x / packs; r < rows; r += step) {
+    const i64 y = fold(top + r, height, mode);
+    T* const to = copy + (r * packs + pack) * N;
+    const T* const from = image + y * width + x;
+    const u64 first = (u64)from & ~3ull, last = ((u64)from + 11) & ~3ull;
+    if (y >= 0 && x >= 0 && x + N <= width && first >= begin && last <= end) {
+      u32 word[2];
+      if (aligned) load_aligned(word, (const u8*)from);
+      else load_unaligned(word, (const u8*)from);
+      *(uint2*)to = make_uint2(word[0], word[1]);
+    } else {
+      for (int i = 0; i < N; i++) {
+        const i64 column = fold(x + i, width, mode);
+        to[i] = y >= 0 && column >= 0 ? image[y * width + column] : T(0);
+      }
+    }
+  }
+}
+
+// Sums of deformed pixels of a type with references as `int` are exact, those with references as `double` centred. Of
+// bytes a lane has at most 16 in a box: 16 * 255 * 65535 < 2^31.
+template <class X> struct SumWith { typedef double type; };
+template <> struct SumWith<int> { typedef i64 type; };
+template <class T, class X> struct LaneSum { typedef typename SumWith<X>::type type; };
+template <> struct LaneSum<bool, int> { typedef int type; };
+template <> struct LaneSum<u8, int> { typedef int type; };
+template <> struct LaneSum<signed char, int> { typedef int type; };
+
+// Sums of one box, `down` x `across` pixels of the deformed slice from `tile` on, with all references: a warp's. All
+// pointers to images are at the first pixel of the box; `alone_x` has the shifts of the references' blocks.
+//
+// Shift  of v: the mean of the first pixel that counts of every lane, at least one in 16 of the box. See
+//        moments_floats.cu.
+template <class T, class X, int K, bool MASKED>
+__device__ __forceinline__ void sum_box(const T* tile, int down, int across, const X* __restrict__ references,
+                                        const bool* __restrict__ masks, i64 mask_step, int reference_count, int width,
+                                        i64 pixels, const Alone<typename SumWith<X>::type>* __restrict__ alone_x, i64 slice,
+                                        i64 slice_count, i64 block, i64 blocks, Alone<typename SumWith<X>::type>* __restrict__ alone,
+                                        typename SumWith<X>::type* __restrict__ products) {
+  typedef typename SumWith<X>::type Sum;
+  typedef typename LaneSum<T, X>::type Part;
+  constexpr bool EXACT = sizeof(X) == 4;
+  constexpr int COUNT = power_of_two(2 + K);
+  const int lane = threadIdx.x % LANES, units = max(1, across), step = LANES / units, column = lane % units;
+  const int start = across && lane / units < step ? lane / units : down;
+  for (int k = 0; k < reference_count; k += K) {
+    const bool* const mask = MASKED ? masks + k * mask_step : nullptr;
+    Sum shift_y = 0, shift_x[K] = {};
+    if (!EXACT) {
+      int found = -1;
+      for (int row = start; row < down && found < 0; row += step)
+        if (!MASKED || mask[(i64)row * width + column]) found = row;
+      shift_y = (Sum)mean_of_found(found, [&](int row) { return (double)number_of(tile[row * TILE_COLUMNS + column]); });
+#pragma unroll
+      for (int j = 0; j < K; j++) shift_x[j] = (Sum)alone_x[min(k + j, reference_count - 1) * blocks].shift;
+    }
+    Part sum = 0, square = 0, product[K] = {};
+#pragma unroll(K == 1 ? 4 : 1)
+    for (int row = start; row < down; row += step) {
+      const i64 at = (i64)row * width + column;
+      const bool counts = MASKED ? mask[at] : true;
+      const T pixel = tile[row * TILE_COLUMNS + column];
+      const Part v = !counts ? Part(0) : EXACT ? (Part)pixel : (Part)number_of(pixel) - (Part)shift_y;
+      sum += v;
+      square = multiply_add(v, v, square);
+#pragma unroll
+      for (int j = 0; j < K; j++) {
+        const X x = references[min(k + j, reference_count - 1) * pixels + at];
+        const Part u = counts ? (Part)x - (Part)shift_x[j] : Part(0);
+        product[j] = multiply_add(u, v, product[j]);
+      }
+    }
+    Sum value[COUNT] = {};
+    value[0] = sum, value[1] = square;
+#pragma unroll
+    for (int j = 0; j < K; j++) value[2 + j] = product[j];
+    const Sum total = warp_sums<COUNT>(value);
+    Alone<Sum>* const to = MASKED ? alone + k * slice_count * blocks : alone;
+    write_sums<K, 1>(total, lane * COUNT, slice, slice_count, reference_count - k, block, blocks, to,
+                     products + k * slice_count * blocks);
+    if (!EXACT && lane == 0) to[slice * blocks + block].shift = shift_y;
+  }
+}
+
+// Layout  slices (count, height, width); `columns` (2, count, height, width) and scales (2, count), y first; references
+//         (K, height, width); masks null, (height, width) or (K, height, width) with a step of 0 or of pixels; alone_x
+//         (K, blocks) of the references; alone (count, blocks), under masks (K, count, blocks); products (K, count,
+//         blocks). Tile row i has the block rows tile_rows[i]..tile_rows[i + 1] - 1, which begin at
+//         rows[...], likewise columns.
+template <class T, class X, int K, bool MASKED>
+__global__ void __launch_bounds__(THREADS, K == 1 && !MASKED && sizeof(X) == 4 ? 3 : 2)
+    warp_moments(const T* __restrict__ slices, const float* __restrict__ columns, const float* __restrict__ scales,
+                 const float* __restrict__ weights, float centre, int radius, const X* __restrict__ references,
+                 const bool* __restrict__ masks, i64 mask_step, int reference_count,
+                 const Alone<typename SumWith<X>::type>* __restrict__ alone_x, const int* __restrict__ tile_rows,
+                 const int* __restrict__ tile_columns, int tiles_y, int tiles_x, const int* __restrict__ rows,
+                 const int* __restrict__ block_columns_begin, int block_columns, i64 blocks, int height, int width,
+                 i64 count, int reach, int mode, double cval, Alone<typename SumWith<X>::type>* __restrict__ alone,
+                 typename SumWith<X>::type* __restrict__ products) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  constexpr int N = 8 / sizeof(T);
+  const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
+  const i64 pixels = (i64)height * width;
+  const u64 begin = (u64)slices, end = (u64)(slices + count * pixels);
+  for (i64 slice = blockIdx.y; slice < count; slice += gridDim.y)
+    for (i64 number = blockIdx.x; number < (i64)tiles_y * tiles_x; number += gridDim.x) {
+      const int first_row = tile_rows[number / tiles_x], end_row = tile_rows[number / tiles_x + 1];
+      const int first_column = tile_columns[number % tiles_x], end_column = tile_columns[number % tiles_x + 1];
+      const int top = rows[first_row], bottom = rows[end_row];
+      const int left = block_columns_begin[first_column], right = block_columns_begin[end_column];
+      const T* const image = slices + slice * pixels;
+
+      const int y = top + warp * LINES, x = left + lane;  // of this thread's first pixel
+
+      float d[2][PIXELS];
+      if (y < bottom)
+#pragma unroll
+        for (int axis = 0; axis < 2; axis++)
+          smooth_rows(d[axis], (float*)memory + warp * LINES * window_pitch(up(radius, OUT)),
+                      columns + (axis * count + slice) * pixels + (i64)y * width, bottom - y, left, right - left, width,
+                      weights, centre, radius, scales[axis * count + slice]);
+      __syncthreads();
+
+      T* const copy = (T*)memory;
+      const i64 copy_left = ((i64)left - reach) & ~(i64)(N - 1);
+      const int packs = (int)(right + reach - copy_left + N - 1) / N, pitch = packs * N;
+      copy_box(copy, image, (i64)top - reach, copy_left, bottom - top + 2 * reach, packs, (i64)height, (i64)width, mode,
+               begin, end);
+      __syncthreads();
+
+      T deformed[PIXELS];
+      u32 distant = 0;  // bit p: pixel p
+      const T* const own = copy + (y - top + reach) * pitch + (int)(x - copy_left);
+#pragma unroll
+      for (int p = 0; p < PIXELS; p++) {
+        const int r = p / HALVES, c = p % HALVES * LANES;
+        deformed[p] = T(0);
+        if (y + r < bottom && x + c < right) {
+          if (is_near(y + r, x + c, d[0][p], d[1][p], height, width, reach, mode))
+            deformed[p] = sample_near(own + r * pitch + c, pitch, d[0][p], d[1][p]);
+          else distant |= 1u << p;
+        }
+      }
+      __syncthreads();
+
+      T* const tile = (T*)memory;
+      T* const to = tile + warp * LINES * TILE_COLUMNS + lane;
+#pragma unroll
+      for (int p = 0; p < PIXELS; p++) to[p / HALVES * TILE_COLUMNS + p % HALVES * LANES] = deformed[p];
+      for (; distant; distant &= distant - 1) {
+        const int number = __ffs(distant) - 1, r = number / HALVES, c = number % HALVES * LANES;
+        float dy = 0, dx = 0;
+#pragma unroll
+        for (int p = 0; p < PIXELS; p++)
+          if (p == number) dy = d[0][p], dx = d[1][p];
+        to[r * TILE_COLUMNS + c] = rounded<T>(sample_far(image, (i64)(y + r), (i64)(x + c), dy, dx, (i64)height,
+                                                         (i64)width, mode, cval));
+      }
+      __syncthreads();
+
+      const int boxes_x = end_column - first_column;
+      for (int box = warp; box < (end_row - first_row) * boxes_x; box += WARPS) {
+        const int row = first_row + box / boxes_x, column = first_column + box % boxes_x;
+        const int box_top = rows[row], box_left = block_columns_begin[column];
+        const i64 block = (i64)row * block_columns + column, corner = (i64)box_top * width + box_left;
+        sum_box<T, X, K, MASKED>(tile + (box_top - top) * TILE_COLUMNS + box_left - left, rows[row + 1] - box_top,
+                                 block_columns_begin[column + 1] - box_left, references + corner,
+                                 MASKED ? masks + corner : nullptr, mask_step, reference_count, width, pixels,
+                                 alone_x + block, slice, count, block, blocks, alone, products);
+      }
+      __syncthreads();
+    }
+}
