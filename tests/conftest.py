@@ -29,6 +29,7 @@ REQUIRED_BY = {"numba": "REQUIRE_NUMBA", "cuda": "REQUIRE_GPU"}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run every combination of a cross, not every pair of values")
+    parser.addoption("--no-operations", action="store_true", help="leave out the tests of the operations of a backend")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,6 +42,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for marker in metafunc.definition.iter_markers("cross"):
         rows = list(product(*marker.kwargs.values())) if metafunc.config.getoption("full") else pairwise(marker.kwargs)
         metafunc.parametrize(list(marker.kwargs), rows)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("no_operations"):
+        items[:] = [item for item in items if "backend" not in getattr(item, "fixturenames", ())]
 
 
 def pairwise(values: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
