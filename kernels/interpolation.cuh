@@ -78,6 +78,13 @@ template <class Int, class Real, class Number> __device__ __forceinline__ Split<
   return parts;
 }
 
+// The number at an offset, float64 where `wide`, else float32, split. It is read past the cache of the image.
+template <class Int, class Real>
+__device__ __forceinline__ Split<Int, Real> split_at(const void* numbers, i64 at, int wide) {
+  if (wide) return split<Int, Real>(__ldcs((const double*)numbers + at));
+  return split<Int, Real>((Real)__ldcs((const float*)numbers + at));
+}
+
 // Splits p + d where nothing is known of d, and moves it as `mode` does; false where it is lost.
 __device__ __forceinline__ bool find(i64 p, double d, i64 size, int mode, i64& index, double& t) {
   if (!(fabs(d) < FARTHEST)) return false;

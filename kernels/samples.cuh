@@ -14,13 +14,17 @@ template <class T> __device__ __forceinline__ T rounded(double value) {
   constexpr bool IS_SIGNED = (T)-1 < 0;
   value += value < 0 ? -0.5 : 0.5;
   if (!(value == value)) return 0;
-  if (sizeof(T) == 8) return IS_SIGNED ? (T)__double2ll_rz(value) : (T)__double2ull_rz(value);  // these saturate
-  if (sizeof(T) == 4) return IS_SIGNED ? (T)__double2int_rz(value) : (T)__double2uint_rz(value);
-  constexpr int MOST = (int)((1u << (8 * sizeof(T) - IS_SIGNED) % 32) - 1);
-  return (T)min(max(__double2int_rz(value), IS_SIGNED ? -MOST - 1 : 0), MOST);
+  if constexpr (sizeof(T) == 8) {  // the conversions saturate
+    return IS_SIGNED ? (T)__double2ll_rz(value) : (T)__double2ull_rz(value);
+  } else if constexpr (sizeof(T) == 4) {
+    return IS_SIGNED ? (T)__double2int_rz(value) : (T)__double2uint_rz(value);
+  } else {
+    constexpr int MOST = (1 << (8 * sizeof(T) - IS_SIGNED)) - 1;
+    return (T)min(max(__double2int_rz(value), IS_SIGNED ? -MOST - 1 : 0), MOST);
+  }
 }
 
-// Stores a value as `type`. Nothing here reads it again.
+// Stores a value as `type`, past the cache of what is read.
 __device__ __forceinline__ void store(void* out, i64 at, int type, double value) {
   switch (type) {
     case BOOL: return __stcs((u8*)out + at, (u8)(value >= 0.5));
@@ -37,3 +41,14 @@ __device__ __forceinline__ void store(void* out, i64 at, int type, double value)
   }
 }
 __device__ __forceinline__ void store(void* out, i64 at, int, float value) { __stcs((float*)out + at, value); }
+
+// Copies a word of 1, 2, 4 or 8 bytes, whatever it means, or writes `fill` where none was found.
+__device__ __forceinline__ void copy_word(const void* in, i64 from, bool found, void* out, i64 to, int bytes,
+                                          u64 fill) {
+  switch (bytes) {
+    case 1: return __stcs((u8*)out + to, found ? __ldg((const u8*)in + from) : (u8)fill);
+    case 2: return __stcs((u16*)out + to, found ? __ldg((const u16*)in + from) : (u16)fill);
+    case 4: return __stcs((u32*)out + to, found ? __ldg((const u32*)in + from) : (u32)fill);
+    default: return __stcs((u64*)out + to, found ? __ldg((const u64*)in + from) : fill);
+  }
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import combinations, product
 from typing import Any
 
@@ -22,6 +23,11 @@ else:
     settings.register_profile("default", max_examples=200, deadline=None, print_blob=True)
     settings.register_profile("closing", max_examples=10_000, deadline=None, print_blob=True)
     settings.load_profile("default")
+
+NEEDS = {"test_cli.py": "typer", "test_cli_errors.py": "typer", "test_plots.py": "matplotlib"}
+"""Tests of what those machines lack."""
+
+collect_ignore = [file for file, library in NEEDS.items() if find_spec(library) is None]
 
 REQUIRED_BY = {"numba": "REQUIRE_NUMBA", "cuda": "REQUIRE_GPU"}
 """The variable that turns the skip of a backend into a failure where it is 1."""
@@ -77,7 +83,8 @@ def _new_pairs(row: Mapping[int, int], missing: set[tuple[int, int, int, int]]) 
 
 EMULATED = {
     *("test_random_field", "test_gaussian_filter", "test_spline_filter", "test_displacement"),
-    *("test_moments", "test_moments_merge", "test_nist", "test_cross_moments"),
+    *("test_map_coordinates", "test_warp"),
+    *("test_moments", "test_moments_merge", "test_nist", "test_cross_moments", "test_warp_moments"),
 }
 """The tests that run on the emulator of CUDA as well: those of the operations that have kernels."""
 

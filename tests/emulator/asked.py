@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
+from gpu_stackcorr.backends.cuda_ import pulling
 from gpu_stackcorr.backends.cuda_.backend import CudaBackend
 from gpu_stackcorr.backends.cuda_.device import Device, Kernel
 
@@ -51,7 +53,7 @@ class NotingDevice(Device):
 def asked_instantiations() -> dict[str, list[str]]:
     """Return the name expressions that launch code asks for, by file of ``kernels/``."""
     device = NotingDevice()
-    for run in (moments, cross_moments, filters, fields):
+    for run in (moments, cross_moments, filters, fields, interpolations, warped_moments):
         run(CudaBackend(device))
     return {file: sorted(names) for file, names in sorted(device.asked.items())}
 
@@ -99,3 +101,24 @@ def fields(backend: CudaBackend) -> None:
             backend.random_field(0, 0, (3,), distribution=distribution, dtype=dtype)
         for box in (None, ((1, 2), (1, 3))):
             backend.displacement(0, 0, (3, 3), alpha=1.0, sigma=(1.0, 1.0), box=box, dtype=dtype)
+
+
+def interpolations(backend: CudaBackend) -> None:
+    """Images of every dtype, of one to three axes that move, at every order; indexed by 32 bits and by 64."""
+    for narrow, ndim, order in product((pulling.NARROW, 0), (1, 2, 3), range(6)):
+        how: dict[str, Any] = {"order": order, "mode": "nearest"}
+        with mock.patch.object(pulling, "NARROW", narrow):
+            for dtype in DTYPES:
+                image = np.zeros((2,) * ndim, dtype)
+                backend.warp(image, np.zeros((ndim, *image.shape)), axes=range(ndim), **how)
+                backend.map_coordinates(image, np.zeros((ndim, 1)), **how)
+    backend.map_coordinates(np.zeros(2), np.zeros((1, 1), int), order=0, mode="nearest", dtype="uint8")
+
+
+def warped_moments(backend: CudaBackend) -> None:
+    """Slices of every dtype with references that make exact sums or not: one or several, masked or not."""
+    how: dict[str, Any] = {"seed": 0, "stream": np.zeros((2, 1), np.uint64), "alpha": 1.0, "sigma": (1.0, 1.0)}
+    for x, y in product(("uint8", "float32"), DTYPES):
+        for references, mask in ((1, None), (2, None), (1, np.ones((2, 3), bool))):
+            images = [np.zeros((2, 3), x)] * references
+            backend.warp_moments(images, np.zeros((1, 2, 3), y), reference_mask=mask, **how)

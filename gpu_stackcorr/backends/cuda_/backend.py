@@ -15,11 +15,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpu_stackcorr.backends.base import Array, Backend, Box, Edges
 from gpu_stackcorr.cross_moments import CrossMoments
-from gpu_stackcorr.errors import BackendError
 from gpu_stackcorr.moments import Moments
 
-from . import cross_moments, displacement, gaussian, moments, random_field, spline
+from . import cross_moments, displacement, gaussian, map_coordinates, moments, random_field, spline, warp, warp_moments
 from .device import Device
+from .passes import real_type
+from .slabs import filtered
 
 
 class CudaBackend(Backend):
@@ -89,12 +90,21 @@ class CudaBackend(Backend):
         truncate: float = 4.0,
     ) -> Array:
         """See ``Backend.gaussian_filter``."""
-        result = gaussian.gaussian_filter(self.device, image, sigma, axes=axes, mode=mode, cval=cval, truncate=truncate)
-        return self._placed_like(image, result)
+
+        def smooth(part: Array) -> Array:
+            return gaussian.gaussian_filter(
+                self.device, part, sigma, axes=axes, mode=mode, cval=cval, truncate=truncate
+            )
+
+        return filtered(self.device, image, axes, image.dtype.newbyteorder("="), smooth)
 
     def spline_filter(self, image: Array, order: int, *, axes: Sequence[int], mode: str) -> Array:  # type: ignore[override]
         """See ``Backend.spline_filter``."""
-        return self._placed_like(image, spline.spline_filter(self.device, image, order, axes=axes, mode=mode))
+
+        def prefilter(part: Array) -> Array:
+            return spline.spline_filter(self.device, part, order, axes=axes, mode=mode)
+
+        return filtered(self.device, image, axes, np.dtype(real_type(image.dtype)), prefilter)
 
     def map_coordinates(  # type: ignore[override]
         self,
@@ -107,13 +117,31 @@ class CudaBackend(Backend):
         dtype: DTypeLike | None = None,
     ) -> Array:
         """See ``Backend.map_coordinates``."""
-        raise _missing("map_coordinates")
+        return map_coordinates.map_coordinates(
+            self.device, image, coordinates, order=order, mode=mode, cval=cval, dtype=dtype
+        )
 
     def warp(  # type: ignore[override]
         self, image: Array, displacement: Array, *, axes: Sequence[int], order: int, mode: str, cval: float = 0.0
     ) -> Array:
         """See ``Backend.warp``."""
-        raise _missing("warp")
+        return warp.warp(self.device, image, displacement, axes=axes, order=order, mode=mode, cval=cval)
+
+    def warp_with_labels(
+        self,
+        image: Array,
+        labels: Array,
+        displacement: Array,
+        *,
+        axes: Sequence[int],
+        order: int,
+        mode: str,
+        cval: float = 0.0,
+    ) -> tuple[Array, Array]:
+        """See ``Backend.warp_with_labels``."""
+        return warp.warp_with_labels(
+            self.device, image, labels, displacement, axes=axes, order=order, mode=mode, cval=cval
+        )
 
     def random_field(  # type: ignore[override]
         self,
@@ -157,19 +185,44 @@ class CudaBackend(Backend):
             dtype=dtype,
         )
 
+    def warp_moments(
+        self,
+        references: Sequence[Array],
+        slices: Array,
+        *,
+        seed: int,
+        stream: NDArray[np.uint64],
+        alpha: float | NDArray[np.float64],
+        sigma: Sequence[float],
+        truncate: float = 4.0,
+        order: int = 1,
+        mode: str = "reflect",
+        cval: float = 0.0,
+        reference_mask: Array | None = None,
+        tiles: Edges | Sequence[Edges] | None = None,
+    ) -> list[Moments]:
+        """See ``Backend.warp_moments``."""
+        return warp_moments.warp_moments(
+            self.device,
+            references,
+            slices,
+            seed=seed,
+            stream=stream,
+            alpha=alpha,
+            sigma=sigma,
+            truncate=truncate,
+            order=order,
+            mode=mode,
+            cval=cval,
+            reference_mask=reference_mask,
+            tiles=tiles,
+        )
+
     def cross_moments(  # type: ignore[override]
         self, slices: Array, others: Array | None = None, *, mask: Array | None = None
     ) -> CrossMoments:
         """See ``Backend.cross_moments``."""
         return cross_moments.cross_moments(self.device, slices, others, mask=mask)
-
-    def _placed_like(self, image: Array, result: Array) -> Array:
-        """Return a device array where `image` lies."""
-        return self.device.to_host(result) if isinstance(image, np.ndarray) else result
-
-
-def _missing(operation: str) -> BackendError:
-    return BackendError(f"{operation} is not there yet on cuda: allowed are the backends 'numba' and 'numpy'")
 
 
 BACKEND = CudaBackend

@@ -132,7 +132,8 @@ def filtered(
 
     An array of the host is taken in slabs along its first axis, unless that is one of the axes.
     """
-    if not isinstance(image, np.ndarray):
+    on_host = isinstance(image, np.ndarray)
+    if not on_host:
         return work(image)
     if not image.size or image.ndim < 2 or 0 in axes:
         return device.to_host(work(image))

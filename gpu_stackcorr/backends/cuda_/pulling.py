@@ -1,0 +1,200 @@
+"""Slices pulled through a displacement: launches ``kernels/warp.cu``.
+
+A launch takes one batch axis along which displacements differ and one along which they are shared. Neighbouring axes
+that lie in memory like one are joined; an axis that is left over costs a launch for each of its slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpu_stackcorr.backends.base import Array
+
+from .boundary import INTERPOLATION
+from .device import Device
+from .layout import grid
+from .passes import TYPES, samples
+from .pixels import THREADS, code, word
+from .views import View
+
+NARROW = 2**30
+"""Below it sizes, and distances in a slice, are indexed by 32 bits."""
+
+BLOCKS = 16
+"""Blocks a multiprocessor that are enough; channels are spread over no more than that takes."""
+
+IMAGE, LABELS, DISPLACEMENT, OUT = range(4)
+"""The arrays whose steps a launch is told."""
+
+
+class Moved(NamedTuple):
+    """What is pulled and where it goes: views of the axes (batch..., moving axes...)."""
+
+    source: View
+    target: View
+
+
+class _Batch(NamedTuple):
+    """A batch axis: how many slices, and how far apart they are in each of the four arrays."""
+
+    slices: int
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What the launches of one call have in common; as in ``Backend.warp``. The last `ndim` axes move."""
+
+    device: Device
+    ndim: int
+    order: int
+    mode: str
+    cval: float
+
+    def __call__(
+        self,
+        displacement: View,
+        *,
+        image: Moved | None = None,
+        labels: Moved | None = None,
+        padding: int = 0,
+        start: int = 0,
+    ) -> None:
+        """Fill the targets.
+
+        Parameters
+        ----------
+        displacement : View
+            Of the axes (components, batch..., moving axes...), broadcast to those of the targets.
+        image : Moved, optional
+            Of orders above 0. The source is `padding` samples longer than the image at each end of a moving axis.
+        labels : Moved, optional
+            At order 0. Where both are given, the targets lie alike.
+        start : int
+            Where the targets begin along the first moving axis of the sources.
+        """
+        moved = image or labels
+        if moved is None or not prod(moved.target.shape):
+            return
+        field = displacement.transpose(range(1, len(displacement.shape)))
+        views = [(image or moved).source, (labels or moved).source, field, moved.target]
+        own, shared, others = _batches(views, self.ndim)
+        for place in product(*(range(axis.slices) for axis in others)):
+            shifts = [sum(n * axis.steps[k] for n, axis in zip(place, others, strict=True)) for k in range(4)]
+            here = [view.memory[shift:] for view, shift in zip(views, shifts, strict=True)]
+            launch = _Launch(self, views, own, shared, displacement.steps[0], padding, start)
+            words = labels and (here[LABELS], labels.target.memory[shifts[OUT] :])
+            launch(here, words, labels_alone=image is None)
+
+
+@dataclass(frozen=True)
+class _Launch:
+    """One launch: its views, its two batch axes and the distance of the components of the displacement."""
+
+    pull: Pull
+    views: list[View]
+    own: _Batch
+    shared: _Batch
+    component: int
+    padding: int
+    start: int
+
+    def __call__(self, memory: Sequence[Array], labels: tuple[Array, Array] | None, *, labels_alone: bool) -> None:
+        """Launch on flat memory of the four arrays, and of labels and where they go."""
+        pull, block = self.pull, self._block()
+        blocks, groups = self._grid(block)
+        integer, job = self._job(groups)
+        words: tuple[Any, ...] = (None, None, np.int32(0), np.uint64(0))
+        if labels is not None:
+            kind = labels[0].dtype
+            words = (*map(samples, labels), np.int32(kind.itemsize), word(pull.cval, kind))
+        displacement = memory[DISPLACEMENT]
+        common = (*words, displacement, np.int32(displacement.dtype == np.float64), job)
+        mode = np.int32(INTERPOLATION[pull.mode])
+        if labels_alone:
+            name = f"warp_labels<{pull.ndim}, {integer}>"
+            pull.device.kernel("warp.cu", name)(blocks, block, (*common, mode))
+            return
+        pixels, out = samples(memory[IMAGE]), memory[OUT]
+        name = f"warp<{TYPES[pixels.dtype.name]}, {pull.ndim}, {pull.order}, {integer}>"
+        arguments = (pixels, samples(out), code(out.dtype), *common, mode, np.float64(pull.cval))
+        pull.device.kernel("warp.cu", name)(blocks, block, arguments)
+
+    def _block(self) -> tuple[int, int]:
+        """Return how many threads lie along x and along rows."""
+        target = self.views[OUT]
+        if self.pull.ndim > 1:
+            return (32, THREADS // 32) if target.shape[-2] > 1 else (THREADS, 1)
+        beside = self.own.slices > 1 and self.own.steps[OUT] < target.steps[-1]
+        return (1, THREADS) if beside else (THREADS, 1)  # neighbours in memory go to neighbouring threads
+
+    def _grid(self, block: tuple[int, int]) -> tuple[tuple[int, int, int], int]:
+        """Return the grid, and the number of groups of channels."""
+        z, y, x = _three(self.views[OUT].shape, self.pull.ndim, 1)
+        rows, planes = (y, z * self.own.slices) if self.pull.ndim > 1 else (self.own.slices, 1)
+        along = -(-x // block[0]), -(-rows // block[1])
+        wanted = -(-BLOCKS * self.pull.device.multiprocessors // (prod(along) * planes))
+        groups = -(-self.shared.slices // _a_group(self.shared.slices, wanted))
+        return grid(*along, planes * groups), groups
+
+    def _job(self, groups: int) -> tuple[str, Any]:
+        """Return the struct ``Pull`` and its type of integers, as the kernel calls it."""
+        ndim, steps = self.pull.ndim, {}
+        for number, (name, view) in enumerate(zip(("image", "labels", "displacement", "out"), self.views, strict=True)):
+            batch = self.own.steps[number], self.shared.steps[number]
+            steps[name] = [*_three(view.steps, ndim, 0), *batch]
+        size, count = (_three(self.views[k].shape, ndim, 1) for k in (IMAGE, OUT))
+        slices = [view.extent(range(len(view.shape) - ndim, len(view.shape))) for view in self.views]
+        planes = self.own.slices * self.shared.slices * count[0]
+        narrow = max(*size, *count, *slices, planes, *(max(each) for each in steps.values())) < NARROW
+        job = np.zeros((), _struct(np.int32 if narrow else np.int64))
+        job["component"], job["padding"], job["start"] = self.component, self.padding, self.start
+        job["size"], job["count"] = size, count
+        job["fields"], job["channels"], job["groups"] = self.own.slices, self.shared.slices, groups
+        job["channels_a_group"] = -(-self.shared.slices // groups)
+        for name, each in steps.items():
+            job[name] = each
+        return "int" if narrow else "i64", job[()]
+
+
+def _a_group(channels: int, groups: int) -> int:
+    """Return how many channels a thread takes where so many groups are wanted."""
+    return -(-channels // min(channels, groups))
+
+
+def _struct(integer: type[np.integer[Any]]) -> np.dtype[Any]:
+    """Return the struct ``Pull`` of the kernel."""
+    numbers = ("fields", "channels", "groups", "channels_a_group", "padding", "start")
+    arrays = ("image", "labels", "displacement", "out")
+    fields: list[Any] = [("component", np.int64), ("size", integer, 3), ("count", integer, 3)]
+    return np.dtype(fields + [(name, integer) for name in numbers] + [(name, integer, 5) for name in arrays])
+
+
+def _three(values: Sequence[int], ndim: int, missing: int) -> list[int]:
+    """Return one entry for each of z, y and x, of which the last `ndim` move."""
+    return [missing] * (3 - ndim) + list(values[len(values) - ndim :])
+
+
+def _batches(views: Sequence[View], ndim: int) -> tuple[_Batch, _Batch, list[_Batch]]:
+    """Return an axis of slices with displacements of their own, one of slices that share them, and those left over."""
+    joined: list[_Batch] = []
+    shape = views[OUT].shape
+    for axis in range(len(shape) - ndim):
+        here = _Batch(shape[axis], tuple(view.steps[axis] for view in views))
+        if here.slices == 1:
+            continue
+        if joined and joined[-1].steps == tuple(here.slices * step for step in here.steps):
+            here = _Batch(joined.pop().slices * here.slices, here.steps)
+        joined.append(here)
+    alone = _Batch(1, (0,) * len(views))
+    own, shared = (
+        max((axis for axis in joined if bool(axis.steps[DISPLACEMENT]) == differ), default=alone)
+        for differ in (True, False)
+    )
+    return own, shared, [axis for axis in joined if axis is not own and axis is not shared]
