@@ -143,7 +143,7 @@ __device__ __forceinline__ void smooth_rows(float (&d)[PIXELS], float* window, c
   __syncwarp();
 #pragma unroll
   for (int p = 0; p < PIXELS; p++) d[p] = window[p / HALVES * pitch + padded(p % HALVES * LANES) + padded(lane)];
-  __syncwarp();
+  // No barrier: where a lane read, it alone writes samples of the next component.
 }
 
 // What pixels are interpolated in.

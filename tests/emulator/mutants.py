@@ -27,6 +27,7 @@ CASES_OF_BARRIERS = {
     "gaussian.cu": ("smoothing of float32", "smoothing of bytes by loads of four"),
     "moments_total.cu": ("moments of many blocks a cell",),
     "spline.cu": ("prefilter of order 3",),
+    "warp_moments.cu": ("deformed bytes in any words",),
 }
 """By file that has barriers: the cases of which one at least is wrong without any one of them."""
 
@@ -86,12 +87,17 @@ OFF_BY_ONE = [
     Mutant("random_field.cu", "index < end", "index <= end", ("uniform field",)),
     Mutant("spline.cu", "min(to + reach, total) - 1", "min(to + reach, total)", ("prefilter of order 3",)),
     Mutant("spline.cu", "i < span;", "i <= span;", ("prefilter of order 3",)),
+    Mutant("warp_moments.cu", "if (first + j < bottom)", "if (first + j <= bottom)", ("deformed bytes in any words",)),
+    Mutant("warp_moments.cu", "c < across + 2 * edge;", "c < across + edge;", ("deformed bytes in any words",)),
+    Mutant("warp_moments.cu", "row < down; row += step) {", "row <= down; row += step) {", ("deformed floats",)),
+    Mutant("warp_moments.cu", "whole_x < width - 1 - x", "whole_x < width - x", ("deformed 16 bits in whole words",)),
 ]
 """Shown by a plain run, as an error or by a wrong result."""
 
 READS_TOO_FAR = [
     Mutant("moments.cu", "at + WORD <= end", "at < end", ("moments of bytes at any address",)),
     Mutant("moments.cu", "min(first + s, slice_count - 1)", "first + s", ("moments of 16 bits in whole words",)),
+    Mutant("warp_moments.cu", "last <= end)", "true)", ("deformed bytes in any words",)),
 ]
 """What is read is not used: shown by AddressSanitizer alone."""
 

@@ -107,6 +107,24 @@ def displacement(shape: Sequence[int], **options: Any) -> Callable[[Backend], Ar
     return lambda backend: [backend.to_host(backend.displacement(7, streams, shape, alpha=alpha, **options))]
 
 
+def deformed(
+    x: str, y: str, shape: tuple[int, int], *, references: int = 1, tiles: int = 0, **options: Any
+) -> Callable[[Backend], Arrays]:
+    """Moments of three deformed slices, the last of a stack."""
+    streams = np.arange(6, dtype=np.uint64).reshape(2, 3)
+    how: dict[str, Any] = {"seed": 3, "stream": streams, "alpha": np.array([9.0, 25.0]), "sigma": (1.0, 2.5)}
+
+    def call(backend: Backend) -> Arrays:
+        stack = images(y, 4, *shape, seed=1)
+        if isinstance(backend, CudaBackend):
+            stack = backend.device.to_device(stack)
+        edges = tuple(np.rint(np.linspace(0, n, tiles + 1)).astype(np.intp) for n in shape) if tiles else None
+        found = backend.warp_moments(list(images(x, references, *shape)), stack[1:], tiles=edges, **how, **options)
+        return [a for each in found for part in (each, each.cells) if part is not None for a in part.arrays()]
+
+    return call
+
+
 CASES: dict[str, Case] = {
     # moments.cu, moments_floats.cu, moments_total.cu
     "moments of bytes in whole words": Case(moments("u1", "u1", (37, 64), references=3)),
@@ -148,6 +166,13 @@ CASES: dict[str, Case] = {
     "displacement": Case(displacement((13, 31), sigma=(1.0, 2.0)), 1e-6),
     "box of a displacement": Case(
         displacement((13, 7, 31), sigma=(0.0, 1.0, 2.0), box=((2, 9), (1, 5), (4, 30)), dtype="f8")
+    ),
+    # warp_moments.cu; a pixel may be rounded otherwise, as displacements differ by their rounding
+    "deformed bytes in any words": Case(deformed("u1", "u1", (133, 69), references=2, tiles=3), 1e-5),
+    "deformed 16 bits in whole words": Case(deformed("u1", "i2", (37, 72), mode="constant", cval=-7.0), 1e-5),
+    "deformed floats": Case(deformed("f8", "f4", (35, 66), references=2, tiles=2, mode="mirror"), 1e-4),
+    "deformed bytes under masks": Case(
+        deformed("i1", "u1", (9, 41), references=2, reference_mask=masks(2, 9, 41)), 1e-5
     ),
 }
 """By what they are. A kernel that none of them launches fails ``test_operations.py``."""
