@@ -14,7 +14,7 @@ def require_emulator() -> None:
     if sys.platform != "linux":
         give_up("the emulator runs on Linux only")
     if shutil.which("g++") is None:
-        give_up("the emulator needs g++, which is not installed")
+        give_up("the emulator needs g++, which is not installed (apt-get install g++)")
 
 
 def give_up(reason: str) -> None:
