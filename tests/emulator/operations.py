@@ -110,16 +110,16 @@ def displacement(shape: Sequence[int], **options: Any) -> Callable[[Backend], Ar
 def deformed(
     x: str, y: str, shape: tuple[int, int], *, references: int = 1, tiles: int = 0, **options: Any
 ) -> Callable[[Backend], Arrays]:
-    """Moments of three deformed slices, the last of a stack."""
+    """Moments of three deformed slices, the last of a stack of five, which may begin and end at any address."""
     streams = np.arange(6, dtype=np.uint64).reshape(2, 3)
     how: dict[str, Any] = {"seed": 3, "stream": streams, "alpha": np.array([9.0, 25.0]), "sigma": (1.0, 2.5)}
 
     def call(backend: Backend) -> Arrays:
-        stack = images(y, 4, *shape, seed=1)
+        stack = images(y, 5, *shape, seed=1)
         if isinstance(backend, CudaBackend):
             stack = backend.device.to_device(stack)
         edges = tuple(np.rint(np.linspace(0, n, tiles + 1)).astype(np.intp) for n in shape) if tiles else None
-        found = backend.warp_moments(list(images(x, references, *shape)), stack[1:], tiles=edges, **how, **options)
+        found = backend.warp_moments(list(images(x, references, *shape)), stack[2:], tiles=edges, **how, **options)
         return [a for each in found for part in (each, each.cells) if part is not None for a in part.arrays()]
 
     return call
