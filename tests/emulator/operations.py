@@ -168,8 +168,8 @@ CASES: dict[str, Case] = {
         displacement((13, 7, 31), sigma=(0.0, 1.0, 2.0), box=((2, 9), (1, 5), (4, 30)), dtype="f8")
     ),
     # warp_moments.cu; a pixel may be rounded otherwise, as displacements differ by their rounding
-    "deformed bytes in any words": Case(deformed("u1", "u1", (134, 65), references=2, tiles=3), 1e-5),
-    "deformed 16 bits in whole words": Case(deformed("u1", "i2", (37, 72), mode="constant", cval=-7.0), 1e-5),
+    "deformed bytes in any words": Case(deformed("u1", "u1", (134, 65), references=2, tiles=3), 1e-3),
+    "deformed 16 bits in whole words": Case(deformed("u1", "i2", (37, 72), mode="constant", cval=-7.0), 1e-3),
     "deformed floats": Case(deformed("f8", "f4", (35, 66), references=2, tiles=2, mode="mirror"), 1e-4),
     "deformed bytes under masks": Case(
         deformed("i1", "u1", (9, 41), references=2, reference_mask=masks(2, 9, 41)), 1e-5
