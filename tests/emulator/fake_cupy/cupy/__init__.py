@@ -24,6 +24,7 @@ from ._arrays import (
 )
 
 __version__ = "14.2.0"
+is_stand_in = True
 __all__ = [
     "RawModule",
     "asarray",

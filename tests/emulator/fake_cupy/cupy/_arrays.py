@@ -126,6 +126,14 @@ class _Pointer:
         """Copy bytes of the host."""
         ctypes.memmove(self.ptr, address, size)
 
+    def copy_from_device_async(self, source, size, stream=None):
+        """Copy bytes of the device."""
+        ctypes.memmove(self.ptr, source.ptr, size)
+
+    def memset_async(self, value, size, stream=None):
+        """Fill bytes."""
+        ctypes.memset(self.ptr, value, size)
+
 
 def _unwrapped(value):
     """Return arrays of the device as NumPy sees them, wherever they are inside a value."""

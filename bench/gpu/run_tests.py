@@ -1,0 +1,47 @@
+"""Runs the `gpu` tests, each file in a process of its own and several at once: most of the time is the compiler's.
+
+    python bench/gpu/run_tests.py [ARGUMENTS OF PYTEST]
+
+Interrupted, it says what it knows. Exit status 1 where a test failed or none was found.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+MOST_PROCESSES = 4
+
+NO_TESTS = 5
+"""Pytest's exit status where nothing was selected."""
+
+
+def main() -> None:
+    """Run the command."""
+    arguments = sys.argv[1:]
+    found = subprocess.run([*PYTEST, "--collect-only", *arguments], capture_output=True, text=True, check=False)
+    files = list(dict.fromkeys(line.partition("::")[0] for line in found.stdout.splitlines() if "::" in line))
+    if found.returncode not in (0, NO_TESTS) or not files:
+        print(found.stdout, found.stderr)
+        sys.exit(f"ERROR no tests could be collected (pytest: {found.returncode})")
+    options = [argument for argument in arguments if not Path(argument.partition("::")[0]).exists()]
+
+    def run(file: str) -> int:
+        process = subprocess.run(
+            [*PYTEST, file, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        print(f"{file}\n{process.stdout}", flush=True)
+        return process.returncode
+
+    with ThreadPoolExecutor(min(MOST_PROCESSES, os.cpu_count() or 1)) as pool:
+        statuses = list(pool.map(run, files))
+    print(f"{len(files)} files, {sum(map(bool, statuses))} of them with failures")
+    sys.exit(1 if any(statuses) else 0)
+
+
+if __name__ == "__main__":
+    main()
