@@ -1,63 +1,82 @@
-"""Slices with margins: what the boundary mode makes of the samples beyond the border, written out around each slice.
+"""Images with margins: what the boundary mode makes of the samples beyond the border, written out around each image.
 
 In the modes that act on taps alone a margin leaves every digit as it is and spares the exact path (twenty times as long
-a sample) to all but the samples that reach beyond it. A copy costs a twentieth of the interpolation at order 1; it also
-frees the rows from lengths such as 4 KiB, at which the rows that one row of a warp reads from fall on the same places
-of the cache (a tenth of the time, on two cores of a Zen 3).
+a sample) to all but the samples that reach beyond it. The copy also frees the rows from lengths such as 4 KiB, at
+which the rows that one row of a warp reads from fall on the same places of the cache (a tenth of the time, on two cores
+of a Zen 3).
 """
 
 from __future__ import annotations
 
-from itertools import product
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gpu_stackcorr.backends.base import Array
 from gpu_stackcorr.backends.numpy_.interpolation import fold
 
+from .compiler import jit
+from .flat_images import as_words, block_of
 from .parallel import cut, run
 
 MODES = ("reflect", "grid-mirror", "mirror", "nearest", "grid-wrap")
 """The modes that act on the taps alone, without `cval`, which the dtype of an image may not hold."""
 
-MARGIN = 24
-"""Samples on each side: three standard deviations of a displacement of alpha 250 and sigma 5."""
+MARGINS = {2: 24, 3: 8}
+"""Samples on each side, by the number of axes that move: three standard deviations of a displacement of alpha 250 and
+sigma 5 in two dimensions, and of sigma 4 in three."""
+
+LARGEST_VOLUME = 1 << 23
+"""Samples of a volume up to which it is copied; of larger ones the border is a small part."""
 
 LINE, PAGE = 64, 512
 
-
-def with_margins(image: Array, mode: str) -> Array:
-    """Return a native copy of slices (..., Y, X) with MARGIN samples on each side of the last two axes."""
-    *slices, height, width = image.shape
-    dtype = image.dtype.newbyteorder("=")
-    result = np.empty((*slices, height + 2 * MARGIN, _pitch(width + 2 * MARGIN, dtype.itemsize)), dtype)
-    result = result[..., : width + 2 * MARGIN]
-    top, bottom, left, right = (*_beyond(height, mode), *_beyond(width, mode))
-    rows = cut(height, max(1, height * width >> 16))
-    places = list(product(np.ndindex(*slices), rows))
-
-    def fill_rows(number: int) -> None:
-        place, part = places[number]
-        source, target = image[place][part], result[place][MARGIN : MARGIN + height][part]
-        target[:, MARGIN : MARGIN + width] = source
-        target[:, :MARGIN] = source[:, left]
-        target[:, MARGIN + width :] = source[:, right]
-
-    def fill_beyond(number: int) -> None:
-        target = result[places[number * len(rows)][0]]
-        for i in range(MARGIN):
-            target[i] = target[MARGIN + top[i]]
-            target[MARGIN + height + i] = target[MARGIN + bottom[i]]
-
-    run(fill_rows, len(places))
-    run(fill_beyond, len(places) // len(rows))
-    return result
+PART = 1 << 17
+"""Samples a task."""
 
 
-def _beyond(n: int, mode: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return which samples of an axis the margins before and after it repeat."""
-    return fold(np.arange(-MARGIN, 0), n, mode), fold(np.arange(n, n + MARGIN), n, mode)
+def margin_of(shape: tuple[int, ...], order: int, mode: str) -> int:
+    """Return the margin that images of a shape are given, or 0 where they are read as they are."""
+    if order == 0 or mode not in MODES or (len(shape) == 3 and np.prod(shape) > LARGEST_VOLUME):
+        return 0
+    return MARGINS.get(len(shape), 0)
+
+
+def with_margins(images: Array, fixed: int, margin: int, mode: str) -> Array:
+    """Return a native copy of images with a margin on each side of the axes after the first `fixed`."""
+    places = [np.arange(-margin, n + margin) for n in images.shape[fixed:]]
+    *lines, columns = (fold(place, n, mode) for place, n in zip(places, images.shape[fixed:], strict=True))
+    width, wider = images.shape[-1], len(columns)
+    rows = np.zeros(1, np.int64)
+    for line, n in zip(lines, images.shape[fixed:-1], strict=True):
+        rows = np.add.outer(rows * n, line).reshape(-1)
+    dtype = images.dtype.newbyteorder("=")
+    pitch = _pitch(wider, dtype.itemsize)
+    result = np.empty((*images.shape[:fixed], *map(len, lines), pitch), dtype)
+    parts = cut(len(rows), max(1, len(rows) * wider // PART))
+    indices = list(np.ndindex(*images.shape[:fixed]))
+
+    def fill_part(number: int) -> None:
+        index, part = indices[number // len(parts)], parts[number % len(parts)]
+        source = as_words(block_of(images[index]))
+        target = as_words(result[index]).reshape(-1)[part.start * pitch :]
+        _fill_rows(source.reshape(-1), width, rows[part], columns, target, pitch)
+
+    run(fill_part, len(indices) * len(parts))
+    return result[..., :wider]
+
+
+@jit
+def _fill_rows(source: Any, width: Any, rows: Any, columns: Any, target: Any, pitch: Any) -> None:
+    """Fill rows, `pitch` apart, with those of an image: `rows` and `columns` say which samples."""
+    margin = (columns.size - width) // 2
+    for k in range(rows.size):
+        line = source[rows[k] * width : (rows[k] + 1) * width]
+        row = target[k * pitch : k * pitch + columns.size]
+        row[margin : margin + width] = line
+        for x in range(margin):
+            row[x] = line[columns[x]]
+            row[margin + width + x] = line[columns[margin + width + x]]
 
 
 def _pitch(width: int, itemsize: int) -> int:

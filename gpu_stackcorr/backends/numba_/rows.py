@@ -15,12 +15,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba.cpython.unsafe.tuple import tuple_setitem
 
 from gpu_stackcorr.backends.base import Array
 
 from .compiler import jit
 from .gathering import linear_sums, spline_sums
-from .placing import place_row
+from .linear_windows import FARTHEST_OFFSET, WINDOW_BYTES, linear_windows_2d, linear_windows_3d
+from .placing import REACH, place_row
 from .single_samples import copy_sample, interpolate_sample
 from .splines import MOST_TAPS
 
@@ -94,12 +96,58 @@ def _interpolate_outside(
 def linear_row(source: Any, grid: Any, start: Any, along: Any, moves: Any, mode: Any, cval: Any, memory: Any) -> None:
     """Interpolate at position plus displacement at order 1, into the row ``memory[2]``."""
     offsets, floats, values = memory
-    some_inside, outside = _place(grid, start, along, moves, 1, offsets, floats)
-    if some_inside:
-        out = values[: moves[2].size]
-        linear_sums(source, offsets[SINGLE:], grid[2], floats[SINGLE:], CHUNK, grid[4], out)
+    out = values[: moves[2].size]
+    if grid[4] > 1 and grid[2][2] == 1 and out.size * out.itemsize >= WINDOW_BYTES:
+        outside = _fill_windows(source, grid, start, along, moves, out, offsets[SINGLE:])
+    else:
+        some_inside, outside = _place(grid, start, along, moves, 1, offsets, floats)
+        if some_inside:
+            linear_sums(source, offsets[SINGLE:], grid[2], floats[SINGLE:], CHUNK, grid[4], out)
     if outside:
         _interpolate_outside(source, grid, start, along, moves, outside, 1, mode, cval, memory)
+
+
+@jit
+def _fill_windows(source: Any, grid: Any, start: Any, along: Any, moves: Any, out: Any, numbers: Any) -> Any:
+    """Fill `out` at order 1 by windows; list the samples that are outside after the first CHUNK of `numbers`.
+
+    Return how many they are. Samples are outside, too, where their floors or offsets leave what is exact.
+    """
+    origin, shape, strides, margin, ndim = grid
+    low, high = (0, 0, 0), (0, 0, 0)
+    for axis in range(3 - ndim, 3):
+        reach = min(REACH, FARTHEST_OFFSET // max(1, abs(strides[axis])))
+        low = tuple_setitem(low, axis, max(-margin - start[axis], -reach))
+        high = tuple_setitem(high, axis, min(shape[axis] - 2 + margin - start[axis], reach))
+        if low[axis] > high[axis]:  # no sample is inside
+            for x in range(out.size):
+                numbers[CHUNK + x] = x
+            return out.size
+        origin += start[axis] * strides[axis]
+    if ndim == 2:
+        windows = linear_windows_2d(source, origin, strides, low, high, along, moves, out, numbers)
+    else:
+        windows = linear_windows_3d(source, origin, strides, low, high, along, moves, out, numbers)
+    return _list_bits(numbers, out) if windows else 0
+
+
+@jit
+def _list_bits(numbers: Any, out: Any) -> Any:
+    """List the samples whose bits are set, those of the last window once, and return how many there are."""
+    lanes = WINDOW_BYTES // out.itemsize
+    count, done = 0, 0
+    for window in range((out.size + lanes - 1) // lanes):
+        first = min(window * lanes, out.size - lanes)
+        bits = np.uint64(numbers[window]) >> np.uint64(done - first)
+        x = done
+        while bits:
+            if bits & np.uint64(1):
+                numbers[CHUNK + count] = x
+                count += 1
+            bits >>= np.uint64(1)
+            x += 1
+        done = first + lanes
+    return count
 
 
 @jit

@@ -18,12 +18,12 @@ import numpy as np
 
 from gpu_stackcorr.backends.base import SPLINE_PADDING, Array
 from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
+from gpu_stackcorr.threads import allowed_threads
 
 from .compiler import jit
 from .flat_images import as_bytes, as_words, block_of, flatten, is_flat, lift, lift_block, limits_of
 from .folding import MODE_CODES
-from .margins import MARGIN, with_margins
-from .margins import MODES as MODES_WITH_MARGINS
+from .margins import margin_of, with_margins
 from .parallel import run
 from .rows import CHUNK, chunks, copy_row, linear_row, spline_row, working_memory, write_row
 from .spline import coefficients
@@ -31,8 +31,9 @@ from .spline import coefficients
 GROUP = 1 << 20
 """Samples whose spline coefficients are held at once, where one slice does not have more."""
 
-BLOCK = 1 << 15
-"""Samples a task: a tenth of a millisecond, which hides Python's share, and short enough to keep threads level."""
+BLOCKS = 1 << 14, 1 << 17
+"""Samples a task, at least and at most: enough to hide Python's share of 20 microseconds, few enough for all threads to
+have three tasks and to end together."""
 
 
 def warp(image: Array, displacement: Array, *, axes: Sequence[int], order: int, mode: str, cval: float = 0.0) -> Array:
@@ -47,18 +48,18 @@ def warp(image: Array, displacement: Array, *, axes: Sequence[int], order: int, 
     field = field.transpose(0, *(axis + 1 for axis in (*batch, *axes)))
     field = np.broadcast_to(field, (len(field), *target.shape))
     slices, moving = target.shape[: len(batch)], target.shape[len(batch) :]
-    margins = order > 0 and len(axes) == 2 and mode in MODES_WITH_MARGINS
-    in_place = order < 2 and not margins and is_flat(source)
+    margin = margin_of(moving, order, mode)
+    in_place = order < 2 and not margin and is_flat(source)
     padding = SPLINE_PADDING if order > 1 and mode in ("nearest", "grid-constant") else 0
     for group in boxes(slices, prod(slices) if in_place else max(1, GROUP // prod(moving))):
         samples = source[group]
         if order > 1:
             samples = _spline(samples, len(batch), padding, order, mode, cval)
-        if margins:
-            samples = with_margins(samples, mode)
+        if margin:
+            samples = with_margins(samples, len(batch), margin, mode)
         elif order < 2 and not in_place:
             samples = samples.astype(result.dtype)
-        part, margin = field[(slice(None), *group)], MARGIN if margins else 0
+        part = field[(slice(None), *group)]
         _warp_group(samples, part, target[group], padding, margin, order=order, mode=mode, cval=cval)
     return result
 
@@ -93,14 +94,13 @@ def _warp_group(
     shape = lift(tuple(n - 2 * margin for n in source.shape[fixed:]), 1)
     first = flat.origin + margin * sum(strides)
     code = MODE_CODES[mode]
-    parts = list(boxes(target.shape[fixed:], BLOCK))
+    parts = list(boxes(target.shape[fixed:], _block(target.size)))
+    places = list(np.ndindex(*target.shape[:fixed]))
 
     def task(number: int) -> None:
-        which, part = divmod(number, len(parts))
-        place = tuple(int(p) for p in np.unravel_index(which, target.shape[:fixed]))
-        origin = first + sum(int(p) * s for p, s in zip(place, flat.strides, strict=False))
+        place, box = places[number // len(parts)], parts[number % len(parts)]
+        origin = first + sum(p * s for p, s in zip(place, flat.strides, strict=False))
         grid = (origin, shape, strides, margin, ndim)
-        box = parts[part]
         start = lift(tuple(s.start + padding for s in box), 0)
         here: tuple[Any, ...] = (*place, *box)
         components = [block_of(component[here]) for component in field]
@@ -117,7 +117,13 @@ def _warp_group(
         if not there.flags.c_contiguous:
             there[...] = block.reshape(there.shape)
 
-    run(task, prod(target.shape[:fixed]) * len(parts))
+    run(task, len(places) * len(parts))
+
+
+def _block(samples: int) -> int:
+    """Return the samples of a task, of so many in all."""
+    smallest, largest = BLOCKS
+    return max(smallest, min(largest, samples // (3 * allowed_threads())))
 
 
 @jit
