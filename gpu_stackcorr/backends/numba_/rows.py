@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.cpython.unsafe.tuple import tuple_setitem
 
 from gpu_stackcorr.backends.base import Array
 
@@ -114,21 +113,27 @@ def _fill_windows(source: Any, grid: Any, start: Any, along: Any, moves: Any, ou
     Return how many they are. Samples are outside, too, where their floors or offsets leave what is exact.
     """
     origin, shape, strides, margin, ndim = grid
-    low, high = (0, 0, 0), (0, 0, 0)
-    for axis in range(3 - ndim, 3):
-        reach = min(REACH, FARTHEST_OFFSET // max(1, abs(strides[axis])))
-        low = tuple_setitem(low, axis, max(-margin - start[axis], -reach))
-        high = tuple_setitem(high, axis, min(shape[axis] - 2 + margin - start[axis], reach))
-        if low[axis] > high[axis]:  # no sample is inside
-            for x in range(out.size):
-                numbers[CHUNK + x] = x
-            return out.size
-        origin += start[axis] * strides[axis]
+    z0, z1 = _floors_inside(start[0], shape[0], strides[0], margin)
+    y0, y1 = _floors_inside(start[1], shape[1], strides[1], margin)
+    x0, x1 = _floors_inside(start[2], shape[2], strides[2], margin)
+    if x0 > x1 or y0 > y1 or (ndim == 3 and z0 > z1):  # no sample is inside
+        for x in range(out.size):
+            numbers[CHUNK + x] = x
+        return out.size
+    first = origin + start[0] * strides[0] + start[1] * strides[1] + start[2] * strides[2]
+    low, high = (z0, y0, x0), (z1, y1, x1)
     if ndim == 2:
-        windows = linear_windows_2d(source, origin, strides, low, high, along, moves, out, numbers)
+        windows = linear_windows_2d(source, first, strides, low, high, along, moves, out, numbers)
     else:
-        windows = linear_windows_3d(source, origin, strides, low, high, along, moves, out, numbers)
+        windows = linear_windows_3d(source, first, strides, low, high, along, moves, out, numbers)
     return _list_bits(numbers, out) if windows else 0
+
+
+@jit
+def _floors_inside(position: Any, n: Any, stride: Any, margin: Any) -> Any:
+    """Return the least and the greatest floor of a displacement with which both taps along an axis are inside."""
+    reach = min(REACH, FARTHEST_OFFSET // max(1, abs(stride)))
+    return max(-margin - position, -reach), min(n - 2 + margin - position, reach)
 
 
 @jit
