@@ -185,15 +185,16 @@ def warp(
             f"allowed is ({len(axes)}, ...) that broadcasts to {image.shape}"
         )
     check_interpolation(order, mode)
-    warped = give_back(engine.warp(image, displacement, axes=axes, order=order, mode=mode, cval=cval))
+    how: dict[str, Any] = {"axes": axes, "order": order, "mode": mode, "cval": cval}
     if labels is None:
-        return warped
+        return give_back(engine.warp(image, displacement, **how))
     _, labels, labels_back = take("labels", labels, engine.name)
     if labels.dtype.kind not in "biu" or labels.shape != image.shape:
         raise ParameterError(
             f"labels has shape {labels.shape} and dtype {labels.dtype}: allowed are integers of shape {image.shape}"
         )
-    return warped, labels_back(engine.warp(labels, displacement, axes=axes, order=0, mode=mode, cval=cval))
+    warped, copied = engine.warp_with_labels(image, labels, displacement, **how)
+    return give_back(warped), labels_back(copied)
 
 
 def elastic_transform(

@@ -13,22 +13,33 @@
 //
 // Taps inside of the image go by constant steps from the first one. Only an axis with a tap outside, or a d that is no
 // number or too large for Int, asks `boundary.cuh`, in 64 bits; the modes stay run-time arguments, as they are read
-// there alone. What follows is the same code for both, so which way a sample took does not show in its bits, and a warp
-// at the border pays for its folds and not for a second sum. Int holds offsets in a slice: 32 bits wherever they do.
+// there alone. Both ways weigh and sum in the same steps, so that which of them a position took does not show in its
+// bits. Int holds offsets in a slice: 32 bits wherever they do.
 #pragma once
 #include "boundary.cuh"
 
 constexpr double FARTHEST = 4611686018427387904.0;  // 2^62: from here on, like NaN, d leads outside of every image
 
-// How an axis was placed: all taps are samples; the constant stands for some; or the position has none at all.
-enum Placed { FOUND, REPLACED, LOST };
-
-__device__ __forceinline__ Placed worse(Placed one, Placed other) { return one > other ? one : other; }
+// How a position was placed: its taps are neighbours in the image; some were folded into it; the constant stands for
+// some; or it has none at all.
+enum Placed { INSIDE, FOLDED, REPLACED, LOST };
 
 template <int ORDER, class Int, class Real> struct Taps {
-  Int offset[ORDER + 1];  // of the samples, in elements; below 0 where the constant stands for one
+  Int offset[ORDER + 1];  // of the samples, in bytes; below 0 where the constant stands for one
   Real weight[ORDER + 1];
 };
+
+// What lies `bytes` behind `base`. An offset of 32 bits is one register beside a base that all threads share.
+template <class T> __device__ __forceinline__ const T* behind(const void* base, int bytes) {
+  return (const T*)((const char*)base + (u32)bytes);
+}
+template <class T> __device__ __forceinline__ const T* behind(const void* base, i64 bytes) {
+  return (const T*)((const char*)base + bytes);
+}
+
+// Whether an index is 0 to count - 1; count is not below 0.
+__device__ __forceinline__ bool is_among(int index, int count) { return (u32)index < (u32)count; }
+__device__ __forceinline__ bool is_among(i64 index, i64 count) { return (u64)index < (u64)count; }
 
 // The floor; saturated beyond the range of Int, anything for NaN.
 __device__ __forceinline__ void floor_of(float d, int& whole) { whole = __float2int_rd(d); }
@@ -78,11 +89,11 @@ template <class Int, class Real, class Number> __device__ __forceinline__ Split<
   return parts;
 }
 
-// The number at an offset, float64 where `wide`, else float32, split. It is read past the cache of the image.
-template <class Int, class Real>
-__device__ __forceinline__ Split<Int, Real> split_at(const void* numbers, i64 at, int wide) {
-  if (wide) return split<Int, Real>(__ldcs((const double*)numbers + at));
-  return split<Int, Real>((Real)__ldcs((const float*)numbers + at));
+// The number `bytes` behind `numbers`, float64 where `wide`, else float32, split. It is read past the cache of the image.
+template <class Int, class Real, class Bytes>
+__device__ __forceinline__ Split<Int, Real> split_at(const void* numbers, Bytes bytes, int wide) {
+  if (wide) return split<Int, Real>(__ldcs(behind<double>(numbers, bytes)));
+  return split<Int, Real>((Real)__ldcs(behind<float>(numbers, bytes)));
 }
 
 // Splits p + d where nothing is known of d, and moves it as `mode` does; false where it is lost.
@@ -95,8 +106,8 @@ __device__ __forceinline__ bool find(i64 p, double d, i64 size, int mode, i64& i
   return enter(index, t, size, mode);
 }
 
-// The same as `place`, where a tap may be outside. Not inlined, and by its own copy of the taps: registers are counted
-// for what is common.
+// The same as `place`, where a tap may be outside. Not inlined, and on a copy of the taps: registers are counted for
+// what is common.
 template <int ORDER, class Int, class Real>
 __device__ __noinline__ Placed place_outside(Taps<ORDER, Int, Real>& taps, i64 p, double d, i64 size, i64 step,
                                              int mode) {
@@ -104,7 +115,7 @@ __device__ __noinline__ Placed place_outside(Taps<ORDER, Int, Real>& taps, i64 p
   double t;
   if (!find(p, d, size, mode, index, t)) return LOST;
   to_first_tap<ORDER>(index, t);
-  Placed placed = FOUND;
+  Placed placed = FOLDED;
 #pragma unroll 1
   for (int k = 0; k <= ORDER; k++) {
     const i64 sample = fold(index + k, size, mode);
@@ -115,46 +126,46 @@ __device__ __noinline__ Placed place_outside(Taps<ORDER, Int, Real>& taps, i64 p
   return placed;
 }
 
-// The taps of p + d along an axis of `size` samples, `step` elements apart. Nothing is placed where it is LOST.
+// The taps of p + d along an axis of `size` samples, `step` bytes apart; none where it is LOST. `placed` gets worse.
 template <int ORDER, class Int, class Real>
-__device__ __forceinline__ Placed place(Taps<ORDER, Int, Real>& taps, Int p, const Split<Int, Real>& d, Int size,
-                                        Int step, int mode) {
+__device__ __forceinline__ void place(Taps<ORDER, Int, Real>& taps, Placed& placed, Int p, const Split<Int, Real>& d,
+                                      Int size, Int step, int mode) {
   Int first = wrapped_sum(d.whole, p);
   Real t = d.t;
-  const bool is_split = t < 1;
+  const bool is_split = t < 1;  // neither of NaN nor of -1e-17
   to_first_tap<ORDER>(first, t);
-  if (is_split && first >= 0 && first < size - ORDER) {
+  if (is_split && is_among(first, max(size - ORDER, (Int)0))) {
 #pragma unroll
     for (int k = 0; k <= ORDER; k++) taps.offset[k] = (first + k) * step;
     spline_weights<ORDER>(taps.weight, t);
-    return FOUND;
+  } else {
+    Taps<ORDER, Int, Real> outside;
+    const Placed here = place_outside(outside, p, d.d, size, step, mode);
+    if (here != LOST) taps = outside;
+    if (here > placed) placed = here;
   }
-  Taps<ORDER, Int, Real> outside;
-  const Placed placed = place_outside(outside, p, d.d, size, step, mode);
-  if (placed != LOST) taps = outside;
-  return placed;
 }
 
-// Order 0: the offset of the sample next to p + d; LOST where the constant stands for it. Split in float64, in which a
-// half is a half.
+// Order 0: the offset of the sample next to p + d; false where there is none. Split in float64, in which a half is a
+// half.
 template <class Int>
-__device__ __forceinline__ Placed place_nearest(Int& offset, Int p, double d, Int size, Int step, int mode) {
+__device__ __forceinline__ bool place_nearest(Int& offset, Int p, double d, Int size, Int step, int mode) {
   const Split<Int, double> parts = split<Int, double>(d);
   const Int first = wrapped_sum(parts.whole, p);
-  if (parts.t < 1 && first >= 0 && first < size - 1) {  // between two samples no mode has a say
+  if (parts.t < 1 && is_among(first, max(size - 1, (Int)0))) {  // between two samples no mode has a say
     offset = (first + (parts.t >= 0.5)) * step;
-    return FOUND;
+    return true;
   }
   i64 index;
   double fraction;
-  if (!find(p, d, size, mode, index, fraction)) return LOST;
+  if (!find(p, d, size, mode, index, fraction)) return false;
   index = fold(nearest(index, fraction, (i64)size, mode), (i64)size, mode);
-  if (index < 0) return LOST;
+  if (index < 0) return false;
   offset = (Int)(index * step);
-  return FOUND;
+  return true;
 }
 
-// The weighted sum of the taps of NDIM axes, the last ones of z, y and x; `load` gives a sample as a Real.
+// The weighted sum of the taps of NDIM axes, the last ones of z, y and x; load(k, j, i) gives a sample as a Real.
 //
 // float64 at order 1 adds in SciPy's order, taps as they lie and weights axis by axis, and has its digits. All else
 // sums axis by axis, a row first, in fused steps: half the instructions. Planes of splines are a loop: unrolled, order
@@ -172,11 +183,12 @@ __device__ __forceinline__ Real weighted_sum(const Taps<ORDER, Int, Real> (&taps
       Real row = 0;
 #pragma unroll(UNROLLED ? K : 1)
       for (int i = 0; i < K; i++) {
-        Real value = load(NDIM > 2 ? taps[0].offset[k] : 0, NDIM > 1 ? taps[1].offset[j] : 0, taps[2].offset[i]);
+        Real value = load(k, j, i);
         if (AS_SCIPY) {
           if (NDIM > 2) value *= taps[0].weight[k];
           if (NDIM > 1) value *= taps[1].weight[j];
-          total += value * taps[2].weight[i];
+          value *= taps[2].weight[i];
+          total = k || j || i ? total + value : value;
         } else {
           row = i ? fma(value, taps[2].weight[i], row) : value * taps[2].weight[i];
         }
@@ -189,21 +201,32 @@ __device__ __forceinline__ Real weighted_sum(const Taps<ORDER, Int, Real> (&taps
   return total;
 }
 
-// The weighted sum of samples at `image`, `cval` standing for those that are REPLACED.
+// The weighted sum where taps were folded, and `cval` may stand for some. Not inlined either.
 template <int NDIM, class In, int ORDER, class Int, class Real>
-__device__ __noinline__ Real sum_with_constant(const Taps<ORDER, Int, Real> (&taps)[3], const In* image, Real cval) {
-  return weighted_sum<NDIM, false>(taps, [&](Int z, Int y, Int x) {
-    return z < 0 || y < 0 || x < 0 ? cval : (Real)__ldg(image + (z + y + x));
+__device__ __noinline__ Real folded_sum(const Taps<ORDER, Int, Real> (&taps)[3], const In* image, Real cval) {
+  return weighted_sum<NDIM, false>(taps, [&](int k, int j, int i) {
+    const Int z = NDIM > 2 ? taps[0].offset[k] : 0, y = NDIM > 1 ? taps[1].offset[j] : 0, x = taps[2].offset[i];
+    return z < 0 || y < 0 || x < 0 ? cval : (Real)__ldg(behind<In>(image, z + y + x));
   });
 }
 
+// The value of an image at a position. Steps in bytes: inside, taps go on from the first by one pointer; along x, where
+// samples are neighbours in memory, by an offset that the load holds.
 template <int NDIM, class In, int ORDER, class Int, class Real>
-__device__ __forceinline__ Real sum_at(const Taps<ORDER, Int, Real> (&taps)[3], Placed placed, const In* image,
-                                       Real cval) {
+__device__ __forceinline__ Real value_at(const Taps<ORDER, Int, Real> (&taps)[3], Placed placed, const In* image,
+                                         const Int (&step)[3], Real cval) {
   if (placed == LOST) return cval;
-  if (placed == REPLACED) {
-    const Taps<ORDER, Int, Real> copies[3] = {taps[0], taps[1], taps[2]};
-    return sum_with_constant<NDIM>(copies, image, cval);
+  if (placed == INSIDE) {
+    const Int z = NDIM > 2 ? taps[0].offset[0] : 0, y = NDIM > 1 ? taps[1].offset[0] : 0;
+    const In* const first = behind<In>(image, z + y + taps[2].offset[0]);
+    if (step[2] == sizeof(In))
+      return weighted_sum<NDIM>(taps, [&](int k, int j, int i) {
+        return (Real)__ldg(behind<In>(first, k * step[0] + j * step[1]) + i);
+      });
+    return weighted_sum<NDIM>(taps, [&](int k, int j, int i) {
+      return (Real)__ldg(behind<In>(first, k * step[0] + j * step[1] + i * step[2]));
+    });
   }
-  return weighted_sum<NDIM>(taps, [&](Int z, Int y, Int x) { return (Real)__ldg(image + (z + y + x)); });
+  const Taps<ORDER, Int, Real> copies[3] = {taps[0], taps[1], taps[2]};
+  return folded_sum<NDIM>(copies, image, cval);
 }

@@ -2,8 +2,9 @@
 //
 //   out[i] = image at (coordinates[0, i], coordinates[1, i], ...)
 //
-// Layout  The image has NDIM axes, the last ones of z, y, x, with sizes and steps in `image`. `coordinates` holds NDIM
-//         components, `component` numbers apart, of `points` points each; float64 where `wide`, else float32.
+// Layout  The image has NDIM axes, the last ones in `axes`, their steps in bytes. `coordinates` holds NDIM components of
+//         `points` points each, one after the other; float64 where `wide`, else float32. `bytes`: of a sample of the
+//         result.
 // Launch  grid (blocks of points), strided over; block 256 threads.
 // Types   float32 into float32 computes in float32, all else in float64. Order 0 moves words of 1 to 8 bytes.
 // Floor   Bytes: coordinates and result once, and what the gather costs: each of a warp's 32 points may lie in lines of
@@ -20,39 +21,39 @@ template <int ORDER, class Int> constexpr int BLOCKS = ORDER > 1 || sizeof(Int) 
 template <int NDIM, class Int>
 __global__ void __launch_bounds__(THREADS)
     map_labels(const void* __restrict__ labels, void* __restrict__ out, int bytes, u64 fill,
-               const void* __restrict__ coordinates, int wide, i64 points, i64 component, Axes image, int mode) {
+               const void* __restrict__ coordinates, int wide, i64 points, Axes axes, int mode) {
   for (i64 i = (i64)blockIdx.x * THREADS + threadIdx.x; i < points; i += (i64)gridDim.x * THREADS) {
     i64 from = 0;
     bool found = true;
 #pragma unroll
     for (int axis = 0; axis < NDIM; axis++) {
-      const double x = split_at<Int, double>(coordinates, i + axis * component, wide).d;
+      const double x = split_at<Int, double>(coordinates, (i + axis * points) * (wide ? 8 : 4), wide).d;
       const int at = MAX_AXES - NDIM + axis;
       Int offset = 0;
-      found = found && place_nearest(offset, (Int)0, x, (Int)image.size[at], (Int)image.step[at], mode) == FOUND;
+      found = found && place_nearest(offset, (Int)0, x, (Int)axes.size[at], (Int)axes.step[at], mode);
       from += offset;
     }
-    copy_word(labels, from, found, out, i, bytes, fill);
+    copy_word(behind<char>(labels, from), found, (char*)out + i * bytes, bytes, fill);
   }
 }
 
 // Orders 1 to 5.
 template <class In, int NDIM, int ORDER, class Int>
 __global__ void __launch_bounds__(THREADS, BLOCKS<ORDER, Int>)
-    map_coordinates(const In* __restrict__ image, void* __restrict__ out, int type,
-                    const void* __restrict__ coordinates, int wide, i64 points, i64 component, Axes axes, int mode,
-                    double cval) {
+    map_coordinates(const In* __restrict__ image, void* __restrict__ out, int bytes, int type,
+                    const void* __restrict__ coordinates, int wide, i64 points, Axes axes, int mode,
+                    typename Computed<In>::type cval) {
   typedef typename Computed<In>::type Real;
+  const Int step[3] = {(Int)axes.step[1], (Int)axes.step[2], (Int)axes.step[3]};
   for (i64 i = (i64)blockIdx.x * THREADS + threadIdx.x; i < points; i += (i64)gridDim.x * THREADS) {
     Taps<ORDER, Int, Real> taps[3];
-    Placed placed = FOUND;
+    Placed placed = INSIDE;
 #pragma unroll
     for (int axis = 0; axis < NDIM; axis++) {
-      const Split<Int, Real> x = split_at<Int, Real>(coordinates, i + axis * component, wide);
+      const Split<Int, Real> x = split_at<Int, Real>(coordinates, (i + axis * points) * (wide ? 8 : 4), wide);
       const int at = MAX_AXES - NDIM + axis;
-      placed = worse(placed, place<ORDER>(taps[3 - NDIM + axis], (Int)0, x, (Int)axes.size[at], (Int)axes.step[at],
-                                          mode));
+      place(taps[3 - NDIM + axis], placed, (Int)0, x, (Int)axes.size[at], (Int)axes.step[at], mode);
     }
-    store(out, i, type, sum_at<NDIM>(taps, placed, image, (Real)cval));
+    store((char*)out + i * bytes, type, value_at<NDIM>(taps, placed, image, step, cval));
   }
 }

@@ -13,7 +13,7 @@ template <> struct Computed<float> { typedef float type; };
 template <class T> __device__ __forceinline__ T rounded(double value) {
   constexpr bool IS_SIGNED = (T)-1 < 0;
   value += value < 0 ? -0.5 : 0.5;
-  if (!(value == value)) return 0;
+  if ((IS_SIGNED || sizeof(T) > 2) && !(value == value)) return 0;  // else a NaN is below 0 or 0 already
   if constexpr (sizeof(T) == 8) {  // the conversions saturate
     return IS_SIGNED ? (T)__double2ll_rz(value) : (T)__double2ull_rz(value);
   } else if constexpr (sizeof(T) == 4) {
@@ -25,30 +25,29 @@ template <class T> __device__ __forceinline__ T rounded(double value) {
 }
 
 // Stores a value as `type`, past the cache of what is read.
-__device__ __forceinline__ void store(void* out, i64 at, int type, double value) {
+__device__ __forceinline__ void store(void* to, int type, double value) {
   switch (type) {
-    case BOOL: return __stcs((u8*)out + at, (u8)(value >= 0.5));
-    case UINT8: return __stcs((u8*)out + at, rounded<u8>(value));
-    case INT8: return __stcs((signed char*)out + at, rounded<signed char>(value));
-    case UINT16: return __stcs((u16*)out + at, rounded<u16>(value));
-    case INT16: return __stcs((short*)out + at, rounded<short>(value));
-    case UINT32: return __stcs((u32*)out + at, rounded<u32>(value));
-    case INT32: return __stcs((int*)out + at, rounded<int>(value));
-    case UINT64: return __stcs((u64*)out + at, rounded<u64>(value));
-    case INT64: return __stcs((i64*)out + at, rounded<i64>(value));
-    case FLOAT32: return __stcs((float*)out + at, (float)value);
-    default: return __stcs((double*)out + at, value);
+    case BOOL: return __stcs((u8*)to, (u8)(value >= 0.5));
+    case UINT8: return __stcs((u8*)to, rounded<u8>(value));
+    case INT8: return __stcs((signed char*)to, rounded<signed char>(value));
+    case UINT16: return __stcs((u16*)to, rounded<u16>(value));
+    case INT16: return __stcs((short*)to, rounded<short>(value));
+    case UINT32: return __stcs((u32*)to, rounded<u32>(value));
+    case INT32: return __stcs((int*)to, rounded<int>(value));
+    case UINT64: return __stcs((u64*)to, rounded<u64>(value));
+    case INT64: return __stcs((i64*)to, rounded<i64>(value));
+    case FLOAT32: return __stcs((float*)to, (float)value);
+    default: return __stcs((double*)to, value);
   }
 }
-__device__ __forceinline__ void store(void* out, i64 at, int, float value) { __stcs((float*)out + at, value); }
+__device__ __forceinline__ void store(void* to, int, float value) { __stcs((float*)to, value); }
 
 // Copies a word of 1, 2, 4 or 8 bytes, whatever it means, or writes `fill` where none was found.
-__device__ __forceinline__ void copy_word(const void* in, i64 from, bool found, void* out, i64 to, int bytes,
-                                          u64 fill) {
+__device__ __forceinline__ void copy_word(const void* from, bool found, void* to, int bytes, u64 fill) {
   switch (bytes) {
-    case 1: return __stcs((u8*)out + to, found ? __ldg((const u8*)in + from) : (u8)fill);
-    case 2: return __stcs((u16*)out + to, found ? __ldg((const u16*)in + from) : (u16)fill);
-    case 4: return __stcs((u32*)out + to, found ? __ldg((const u32*)in + from) : (u32)fill);
-    default: return __stcs((u64*)out + to, found ? __ldg((const u64*)in + from) : fill);
+    case 1: return __stcs((u8*)to, found ? __ldg((const u8*)from) : (u8)fill);
+    case 2: return __stcs((u16*)to, found ? __ldg((const u16*)from) : (u16)fill);
+    case 4: return __stcs((u32*)to, found ? __ldg((const u32*)from) : (u32)fill);
+    default: return __stcs((u64*)to, found ? __ldg((const u64*)from) : fill);
   }
 }

@@ -22,7 +22,7 @@ from .boundary import INTERPOLATION
 from .device import Device
 from .layout import axes as axes_of
 from .layout import grid
-from .passes import TYPES, convert, samples
+from .passes import TYPES, convert, real_type, samples
 from .pixels import THREADS, cast, code, word
 from .slabs import slab_length, through_slabs
 from .views import View
@@ -87,17 +87,18 @@ class _Sampler:
             coordinates = numbers
         result, points = device.empty(shape, self.dtype), prod(shape)
         view = View.of(self.image)
-        integer = "int" if max(*view.shape, view.extent(range(ndim))) < pulling.NARROW else "i64"
+        steps = [step * self.image.itemsize for step in view.steps]
+        integer = "int" if max(view.shape) < pulling.NARROW and self.image.nbytes < pulling.NEAR else "i64"
         wide = np.int32(coordinates.dtype == np.float64)
-        common = (coordinates, wide, np.int64(points), np.int64(points), axes_of(view.shape, view.steps))
+        common = (coordinates, wide, np.int64(points), axes_of(view.shape, steps))
+        size = np.int32(result.dtype.itemsize)
         mode, image, out = np.int32(INTERPOLATION[self.mode]), samples(self.image), samples(result)
         if self.order == 0:
             name = f"map_labels<{ndim}, {integer}>"
-            size = np.int32(result.dtype.itemsize)
             arguments: tuple[Any, ...] = (image, out, size, word(self.cval, self.dtype), *common, mode)
         else:
             name = f"map_coordinates<{TYPES[image.dtype.name]}, {ndim}, {self.order}, {integer}>"
-            arguments = (image, out, code(self.dtype), *common, mode, np.float64(self.cval))
+            arguments = (image, out, size, code(self.dtype), *common, mode, real_type(image.dtype)(self.cval))
         device.kernel("map_coordinates.cu", name)(grid(-(-points // THREADS)), (THREADS,), arguments)
         return result
 

@@ -71,6 +71,7 @@ def _padded(
         (
             samples(image),
             padded,
+            np.int32(dtype.itemsize),
             code(dtype),
             axes_of(sizes, steps),
             axes_of(margins, [0] * 4),

@@ -16,20 +16,25 @@ import numpy as np
 
 from gpu_stackcorr.backends.base import Array
 
+from . import layout
 from .boundary import INTERPOLATION
 from .device import Device
 from .layout import grid
-from .passes import TYPES, samples
+from .passes import TYPES, real_type, samples
 from .pixels import THREADS, code, word
 from .views import View
 
-NARROW = 2**30
-"""Below it sizes, and distances in a slice, are indexed by 32 bits."""
+NARROW, NEAR = 2**30, 2**31
+"""Below them numbers of samples, and distances in a slice and of slices in bytes, are told by 32 bits."""
 
 BLOCKS = 16
-"""Blocks a multiprocessor that are enough; channels are spread over no more than that takes."""
+"""Blocks a multiprocessor that are enough: channels are spread over no more than that takes."""
+
+ROWS = 8
+"""Rows that a thread takes where there are enough blocks: 40 instructions are for all of them, 80 or more for each."""
 
 IMAGE, LABELS, DISPLACEMENT, OUT = range(4)
+STEPS = ("image", "labels", "displacement", "out")
 """The arrays whose steps a launch is told."""
 
 
@@ -108,8 +113,8 @@ class _Launch:
     def __call__(self, memory: Sequence[Array], labels: tuple[Array, Array] | None, *, labels_alone: bool) -> None:
         """Launch on flat memory of the four arrays, and of labels and where they go."""
         pull, block = self.pull, self._block()
-        blocks, groups = self._grid(block)
-        integer, job = self._job(groups)
+        blocks, groups, rows = self._grid(block)
+        integer, job = self._job(groups, rows)
         words: tuple[Any, ...] = (None, None, np.int32(0), np.uint64(0))
         if labels is not None:
             kind = labels[0].dtype
@@ -123,7 +128,7 @@ class _Launch:
             return
         pixels, out = samples(memory[IMAGE]), memory[OUT]
         name = f"warp<{TYPES[pixels.dtype.name]}, {pull.ndim}, {pull.order}, {integer}>"
-        arguments = (pixels, samples(out), code(out.dtype), *common, mode, np.float64(pull.cval))
+        arguments = (pixels, samples(out), code(out.dtype), *common, mode, real_type(pixels.dtype)(pull.cval))
         pull.device.kernel("warp.cu", name)(blocks, block, arguments)
 
     def _block(self) -> tuple[int, int]:
@@ -134,32 +139,40 @@ class _Launch:
         beside = self.own.slices > 1 and self.own.steps[OUT] < target.steps[-1]
         return (1, THREADS) if beside else (THREADS, 1)  # neighbours in memory go to neighbouring threads
 
-    def _grid(self, block: tuple[int, int]) -> tuple[tuple[int, int, int], int]:
-        """Return the grid, and the number of groups of channels."""
+    def _grid(self, block: tuple[int, int]) -> tuple[tuple[int, int, int], int, int]:
+        """Return the grid, the number of groups of channels, and how many rows a block takes."""
         z, y, x = _three(self.views[OUT].shape, self.pull.ndim, 1)
         rows, planes = (y, z * self.own.slices) if self.pull.ndim > 1 else (self.own.slices, 1)
-        along = -(-x // block[0]), -(-rows // block[1])
-        wanted = -(-BLOCKS * self.pull.device.multiprocessors // (prod(along) * planes))
-        groups = -(-self.shared.slices // _a_group(self.shared.slices, wanted))
-        return grid(*along, planes * groups), groups
+        blocks = -(-x // block[0]) * -(-rows // block[1]) * planes
+        wanted = BLOCKS * self.pull.device.multiprocessors
+        groups = -(-self.shared.slices // _a_group(self.shared.slices, -(-wanted // blocks)))
+        turns = max(min(ROWS, blocks * groups // wanted), -(-rows // (layout.LARGEST_GRID[1] * block[1])), 1)
+        a_block = turns * block[1]
+        return grid(-(-x // block[0]), -(-rows // a_block), planes * groups), groups, a_block
 
-    def _job(self, groups: int) -> tuple[str, Any]:
-        """Return the struct ``Pull`` and its type of integers, as the kernel calls it."""
-        ndim, steps = self.pull.ndim, {}
-        for number, (name, view) in enumerate(zip(("image", "labels", "displacement", "out"), self.views, strict=True)):
-            batch = self.own.steps[number], self.shared.steps[number]
-            steps[name] = [*_three(view.steps, ndim, 0), *batch]
+    def _job(self, groups: int, rows: int) -> tuple[str, Any]:
+        """Return the struct ``Pull``, and its type of integers as the kernel calls it."""
+        ndim, own, shared = self.pull.ndim, self.own, self.shared
         size, count = (_three(self.views[k].shape, ndim, 1) for k in (IMAGE, OUT))
-        slices = [view.extent(range(len(view.shape) - ndim, len(view.shape))) for view in self.views]
-        planes = self.own.slices * self.shared.slices * count[0]
-        narrow = max(*size, *count, *slices, planes, *(max(each) for each in steps.values())) < NARROW
+        steps = [
+            [step * view.array.itemsize for step in (own.steps[k], shared.steps[k], *_three(view.steps, ndim, 0))]
+            for k, view in enumerate(self.views)
+        ]
+        origin = [self.padding] * 3
+        origin[3 - ndim] += self.start
+        extents = [
+            sum((n - 1) * step for n, step in zip(_three(view.shape, ndim, 1), each[2:], strict=True))
+            for view, each in zip(self.views, steps, strict=True)
+        ]
+        planes = own.slices * shared.slices * count[0]
+        narrow = max(*size, *count, *origin, own.slices, planes) < NARROW and max(*extents, *map(max, steps)) < NEAR
         job = np.zeros((), _struct(np.int32 if narrow else np.int64))
-        job["component"], job["padding"], job["start"] = self.component, self.padding, self.start
-        job["size"], job["count"] = size, count
-        job["fields"], job["channels"], job["groups"] = self.own.slices, self.shared.slices, groups
-        job["channels_a_group"] = -(-self.shared.slices // groups)
-        for name, each in steps.items():
+        for name, each in zip(STEPS, steps, strict=True):
             job[name] = each
+        job["component"] = self.component * self.views[DISPLACEMENT].array.itemsize
+        job["fields"], job["channels"], job["groups"] = own.slices, shared.slices, groups
+        job["channels_a_group"], job["rows_a_block"] = -(-shared.slices // groups), rows
+        job["size"], job["count"], job["origin"], job["padding"] = size, count, origin, self.padding
         return "int" if narrow else "i64", job[()]
 
 
@@ -170,10 +183,10 @@ def _a_group(channels: int, groups: int) -> int:
 
 def _struct(integer: type[np.integer[Any]]) -> np.dtype[Any]:
     """Return the struct ``Pull`` of the kernel."""
-    numbers = ("fields", "channels", "groups", "channels_a_group", "padding", "start")
-    arrays = ("image", "labels", "displacement", "out")
-    fields: list[Any] = [("component", np.int64), ("size", integer, 3), ("count", integer, 3)]
-    return np.dtype(fields + [(name, integer) for name in numbers] + [(name, integer, 5) for name in arrays])
+    numbers = ("fields", "channels", "groups", "channels_a_group", "rows_a_block")
+    fields: list[Any] = [("component", np.int64), *((name, integer, 5) for name in STEPS)]
+    fields += [*((name, integer) for name in numbers), *((name, integer, 3) for name in ("size", "count", "origin"))]
+    return np.dtype([*fields, ("padding", integer)], align=True)
 
 
 def _three(values: Sequence[int], ndim: int, missing: int) -> list[int]:
