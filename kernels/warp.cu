@@ -37,7 +37,7 @@ template <class Int> struct Steps {
 
 template <class Int> struct Pull {
   i64 component;  // from one component of the displacement to the next, in bytes
-  Steps<Int> image, labels, displacement, out;
+  Steps<Int> image, labels, displacement, out, labels_out;
   Int fields, channels, groups, channels_a_group, rows_a_block;
   Int size[3], count[3];  // of the image, with its padding, and of the result
   Int origin[3];          // of the result in the padded image
@@ -90,9 +90,9 @@ __device__ __forceinline__ void copy_labels(const void* labels, void* out, int b
                                    pull.size[axis] - 2 * pull.padding, pull.labels.axis[axis], mode);
     from += offset;
   }
-  char* to = (char*)out + slice_at(pull.out, field, first) + offset_in_slice(pull.out, p);
+  char* to = (char*)out + slice_at(pull.labels_out, field, first) + offset_in_slice(pull.labels_out, p);
 #pragma unroll 1
-  for (Int c = first; c < last; c++, from += pull.labels.channel, to += pull.out.channel)
+  for (Int c = first; c < last; c++, from += pull.labels.channel, to += pull.labels_out.channel)
     copy_word(from, found, to, bytes, fill);
 }
 

@@ -33,8 +33,8 @@ BLOCKS = 16
 ROWS = 8
 """Rows that a thread takes where there are enough blocks: 40 instructions are for all of them, 80 or more for each."""
 
-IMAGE, LABELS, DISPLACEMENT, OUT = range(4)
-STEPS = ("image", "labels", "displacement", "out")
+IMAGE, LABELS, DISPLACEMENT, OUT, LABELS_OUT = range(5)
+STEPS = ("image", "labels", "displacement", "out", "labels_out")
 """The arrays whose steps a launch is told."""
 
 
@@ -46,7 +46,7 @@ class Moved(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """A batch axis: how many slices, and how far apart they are in each of the four arrays."""
+    """A batch axis: how many slices, and how far apart they are in each of the arrays."""
 
     slices: int
     steps: tuple[int, ...]
@@ -80,7 +80,7 @@ class Pull:
         image : Moved, optional
             Of orders above 0. The source is `padding` samples longer than the image at each end of a moving axis.
         labels : Moved, optional
-            At order 0. Where both are given, the targets lie alike.
+            At order 0.
         start : int
             Where the targets begin along the first moving axis of the sources.
         """
@@ -88,14 +88,14 @@ class Pull:
         if moved is None or not prod(moved.target.shape):
             return
         field = displacement.transpose(range(1, len(displacement.shape)))
-        views = [(image or moved).source, (labels or moved).source, field, moved.target]
+        copied = labels or moved
+        views = [(image or moved).source, copied.source, field, moved.target, copied.target]
         own, shared, others = _batches(views, self.ndim)
         for place in product(*(range(axis.slices) for axis in others)):
-            shifts = [sum(n * axis.steps[k] for n, axis in zip(place, others, strict=True)) for k in range(4)]
+            shifts = [sum(n * axis.steps[k] for n, axis in zip(place, others, strict=True)) for k in range(5)]
             here = [view.memory[shift:] for view, shift in zip(views, shifts, strict=True)]
             launch = _Launch(self, views, own, shared, displacement.steps[0], padding, start)
-            words = labels and (here[LABELS], labels.target.memory[shifts[OUT] :])
-            launch(here, words, labels_alone=image is None)
+            launch(here, with_image=image is not None, with_labels=labels is not None)
 
 
 @dataclass(frozen=True)
@@ -110,19 +110,19 @@ class _Launch:
     padding: int
     start: int
 
-    def __call__(self, memory: Sequence[Array], labels: tuple[Array, Array] | None, *, labels_alone: bool) -> None:
-        """Launch on flat memory of the four arrays, and of labels and where they go."""
+    def __call__(self, memory: Sequence[Array], *, with_image: bool, with_labels: bool) -> None:
+        """Launch on flat memory of the arrays."""
         pull, block = self.pull, self._block()
         blocks, groups, rows = self._grid(block)
         integer, job = self._job(groups, rows)
         words: tuple[Any, ...] = (None, None, np.int32(0), np.uint64(0))
-        if labels is not None:
-            kind = labels[0].dtype
-            words = (*map(samples, labels), np.int32(kind.itemsize), word(pull.cval, kind))
+        if with_labels:
+            kind, copied = memory[LABELS].dtype, (samples(memory[k]) for k in (LABELS, LABELS_OUT))
+            words = (*copied, np.int32(kind.itemsize), word(pull.cval, kind))
         displacement = memory[DISPLACEMENT]
         common = (*words, displacement, np.int32(displacement.dtype == np.float64), job)
         mode = np.int32(INTERPOLATION[pull.mode])
-        if labels_alone:
+        if not with_image:
             name = f"warp_labels<{pull.ndim}, {integer}>"
             pull.device.kernel("warp.cu", name)(blocks, block, (*common, mode))
             return
