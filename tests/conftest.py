@@ -113,7 +113,19 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         if os.environ.get(variable) == "1":
             pytest.fail(f"{variable}=1, but {name} is not available: {info.reason}")
         pytest.skip(f"{name}: {info.reason}")
-    return get_backend(name)
+    return CudaToHost() if name == "cuda" else get_backend(name)
+
+
+class CudaToHost(CudaBackend):
+    """The ``cuda`` backend with all results on the host: it leaves on the device what is made from a seed alone."""
+
+    def random_field(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a field on the host."""
+        return self.to_host(super().random_field(*args, **kwargs))
+
+    def displacement(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a displacement on the host."""
+        return self.to_host(super().displacement(*args, **kwargs))
 
 
 @pytest.fixture(autouse=True)

@@ -87,10 +87,12 @@ class Gpu(Device):
     def carried(self) -> Callable[[], AbstractContextManager[None]]:
         """Return what gives another thread the current device and stream of this one."""
         device, stream = int(cupy.cuda.Device().id), cupy.cuda.get_current_stream()
+        so_far = stream.record()  # the default stream may be another in another thread
 
         @contextmanager
         def here() -> Iterator[None]:
             with cupy.cuda.Device(device), stream:
+                stream.wait_event(so_far)
                 yield
 
         return here
