@@ -25,90 +25,19 @@
 // Lost           a copy of 64 x 64 with sums in the registers of the thread that gathered: a tile must then be a cell's,
 //                and cells of 16 x 16 pixels copy 36 times their own. Rows before columns, as in the prototype: the
 //                other order of the two passes has other bits than `displacement`.
-// Limits         the windows of 64 rows and of a row of 64 pixels with their halo, in 48 KiB of shared memory.
+// Limits         the windows of 64 rows and of a row of 64 pixels with their halo, in 47 KiB of shared memory; sides of
+//                fewer than 2^30 pixels, so that what is around a tile has 32-bit indices.
 #include "block_sums.cuh"
 #include "boundary.cuh"
 #include "byte_planes.cuh"
 #include "fir.cuh"
-#include "philox.cuh"
 
 constexpr int LANES = 32, THREADS = LANES * WARPS;
-constexpr int SPAN = OUT * WARPS;  // rows of a step of `noise_columns`
-constexpr int DRAWN = 8;           // numbers of a Philox block
-
-// Noise of `count` rows from row `first` of the field on, 32 columns from `left` on; 0 outside. Philox blocks of a row
-// that does not begin on one reach over both ends of the strip.
-__device__ __forceinline__ void draw_rows(float* window, i64 first, int count, int left, int height, int width, u64 seed,
-                                          u64 stream) {
-  const bool aligned = width % DRAWN == 0;
-  const int blocks = LANES / DRAWN + (aligned ? 0 : 1);
-  for (int i = threadIdx.x; i < count * blocks; i += THREADS) {
-    const int row = aligned ? i / (LANES / DRAWN) : i / (LANES / DRAWN + 1);
-    const i64 y = first + row, start = y * width + left;
-    const int column = (i - row * blocks) * DRAWN - (int)(start & (DRAWN - 1));  // of the strip
-    float number[DRAWN] = {};
-    if (y >= 0 && y < height && column < min(LANES, width - left)) {
-      u64 word[4];
-      philox_block(word, (u64)(start + column) / DRAWN, seed, stream);
-#pragma unroll
-      for (int j = 0; j < DRAWN; j++) number[j] = centred((u32)(word[j / 2] >> (j % 2 ? 32 : 0)));
-    }
-    float* const to = window + row * LANES;
-    if (aligned) {
-      *(float4*)(to + column) = make_float4(number[0], number[1], number[2], number[3]);
-      *(float4*)(to + column + 4) = make_float4(number[4], number[5], number[6], number[7]);
-    } else {
-#pragma unroll
-      for (int j = 0; j < DRAWN; j++)
-        if (column + j >= 0 && column + j < LANES) to[column + j] = number[j];
-    }
-  }
-}
-
-__global__ void __launch_bounds__(THREADS, 4)
-    noise_columns(float* __restrict__ out, const u64* __restrict__ streams, i64 fields, int height, int width,
-                  int segment, const float* __restrict__ weights, float centre, int radius, u64 seed) {
-  extern __shared__ __align__(16) unsigned char memory[];
-  float* const window = (float*)memory;
-  const int lane = threadIdx.x % LANES, band = threadIdx.x / LANES, edge = up(radius, OUT);
-  const float* const own = window + band * OUT * LANES + lane;
-  const i64 strips = (width - 1) / LANES + 1, segments = (height - 1) / segment + 1;
-  for (i64 field = blockIdx.y; field < fields; field += gridDim.y)
-    for (i64 part = blockIdx.x; part < strips * segments; part += gridDim.x) {
-      const u64 stream = streams[field];
-      const int left = (int)(part % strips) * LANES;
-      const i64 top = part / strips * segment, bottom = min(top + segment, (i64)height);
-      draw_rows(window, top - edge, 2 * edge, left, height, width, seed, stream);
-      for (i64 y = top; y < bottom; y += SPAN) {
-        draw_rows(window + 2 * edge * LANES, y + edge, SPAN, left, height, width, seed, stream);
-        __syncthreads();
-        const i64 first = y + band * OUT;
-        if (first < bottom && left + lane < width) {
-          float sum[OUT];
-#pragma unroll
-          for (int j = 0; j < OUT; j++) sum[j] = own[(edge + j) * LANES] * centre;
-          add_pairs<LANES, OUT * LANES>(sum, own, own + edge * LANES, weights, radius, 0);
-          float* const to = out + (field * height + first) * width + left + lane;
-#pragma unroll
-          for (int j = 0; j < OUT; j++)
-            if (first + j < bottom) to[(i64)j * width] = sum[j];
-        }
-        __syncthreads();
-        // SPAN rows up, SPAN rows at a time: these are where the next ones go.
-        for (int row = 0; row < 2 * edge; row += SPAN) {
-          const int pieces = min(SPAN, 2 * edge - row) * LANES / 4;
-          float4* const to = (float4*)(window + row * LANES);
-          for (int i = threadIdx.x; i < pieces; i += THREADS) to[i] = to[SPAN * LANES / 4 + i];
-          __syncthreads();
-        }
-      }
-    }
-}
-
 constexpr int LINES = 4;                              // rows of a tile that a warp smooths, eight outputs a thread
 constexpr int TILE_ROWS = LINES * WARPS, TILE_COLUMNS = 64;  // at most
 constexpr int HALVES = TILE_COLUMNS / LANES, PIXELS = LINES * HALVES;
-constexpr int ROW_THREADS = TILE_COLUMNS / OUT;
+constexpr int MOST_ROWS = 256;  // of the copy of a tile
+constexpr int ROW_THREADS = TILE_COLUMNS / OUT, PIECES = 4;
 
 // Words from a row of a warp's window to the next: the four rows are as one of 32 threads, on different banks.
 __host__ __device__ constexpr int window_pitch(int edge) { return up(padded(2 * edge), 32) + padded(TILE_COLUMNS); }
@@ -116,20 +45,25 @@ __host__ __device__ constexpr int window_pitch(int edge) { return up(padded(2 * 
 // A displacement along one axis of the pixels of a thread: pixel p has row warp * LINES + p / HALVES of the tile and
 // column p % HALVES * LANES + lane. `columns` is the component smoothed along y.
 __device__ __forceinline__ void smooth_rows(float (&d)[PIXELS], float* window, const float* __restrict__ columns,
-                                            int rows, i64 left, int across, int width,
+                                            int rows, int left, int across, int width,
                                             const float* __restrict__ weights, float centre, int radius, float scale) {
   const int lane = threadIdx.x % LANES, edge = up(radius, OUT), pitch = window_pitch(edge);
   float* const own = window + lane / ROW_THREADS * pitch + lane % ROW_THREADS * (OUT + 1);
+  // Four pieces of 32 samples of each row at once; the last row again where the tile ends.
+#pragma unroll 1
+  for (int first = 0; first < across + 2 * edge; first += PIECES * LANES) {
+    const int c = first + lane, x = left - edge + c;
 #pragma unroll
-  for (int r = 0; r < LINES; r++) {
-    if (r < rows) {
-      const float* const line = columns + (i64)r * width;
-      float* to = window + r * pitch + padded(lane);
-#pragma unroll 4
-      for (int c = lane; c < across + 2 * edge; c += LANES, to += padded(LANES)) {
-        const i64 x = left - edge + c;
-        *to = x >= 0 && x < width ? line[x] : 0.0f;
-      }
+    for (int r = 0; r < LINES; r++) {
+      const float* const from = columns + (i64)min(r, rows - 1) * width + x;
+      float* const to = window + r * pitch + padded(first) + padded(lane);
+      float sample[PIECES];
+#pragma unroll
+      for (int k = 0; k < PIECES; k++)
+        sample[k] = (u32)(x + k * LANES) < (u32)width ? from[k * LANES] : 0.0f;
+#pragma unroll
+      for (int k = 0; k < PIECES; k++)
+        if (c + k * LANES < across + 2 * edge) to[padded(k * LANES)] = sample[k];
     }
   }
   __syncwarp();
@@ -231,31 +165,35 @@ template <class T> __device__ __forceinline__ T sample_near(const T* own, int pi
                              fx));
 }
 
-// A box of a slice in shared memory, 8 bytes a load; row r and column c hold pixel (top + r, left + c), folded into the
-// slice. `left` is a multiple of 8 bytes, a row has `packs` of them; no word outside of begin..end - 1 is read.
+// A box of a slice in shared memory, 8 bytes a load; row r holds row row_of[r] of the slice, column c pixel left + c,
+// folded into it. `left` is a multiple of 8 bytes, a row has `packs` of them, and a thread keeps its column. What stands
+// for the constant may hold anything.
 template <class T>
-__device__ __forceinline__ void copy_box(T* copy, const T* __restrict__ image, i64 top, i64 left, int rows, int packs,
-                                         i64 height, i64 width, int mode, u64 begin, u64 end) {
+__device__ __forceinline__ void copy_box(T* copy, const T* __restrict__ image, const int* row_of, int left, int rows,
+                                         int packs, int width, int mode, u64 begin, u64 end) {
   constexpr int N = 8 / sizeof(T);
-  const bool aligned = width % N == 0 && begin % 8 == 0;
-  const int step = THREADS / packs, pack = threadIdx.x % packs;
-  const i64 x = left + pack * N;
-  if ((int)threadIdx.x >= step * packs) return;
+  const int step = THREADS / packs, x = left + (int)threadIdx.x % packs * N;
+  const int first = (int)threadIdx.x < step * packs ? (int)threadIdx.x / packs : rows;
+  T* const to = copy + (int)threadIdx.x * N - first * packs * N;
+  if (x < 0 || x + N > width) {
+#pragma unroll 1
+    for (int i = 0; i < N; i++) {
+      const int column = max(0, fold(x + i, width, mode));
+      for (int r = first; r < rows; r += step) to[r * packs * N + i] = image[(i64)row_of[r] * width + column];
+    }
+  } else if (width % N == 0 && begin % 8 == 0) {
 #pragma unroll 4
-  for (int r = threadIdx.x / packs; r < rows; r += step) {
-    const i64 y = fold(top + r, height, mode);
-    T* const to = copy + (r * packs + pack) * N;
-    const T* const from = image + y * width + x;
-    const u64 first = (u64)from & ~3ull, last = ((u64)from + 11) & ~3ull;
-    if (y >= 0 && x >= 0 && x + N <= width && first >= begin && last <= end) {
-      u32 word[2];
-      if (aligned) load_aligned(word, (const u8*)from);
-      else load_unaligned(word, (const u8*)from);
-      *(uint2*)to = make_uint2(word[0], word[1]);
-    } else {
-      for (int i = 0; i < N; i++) {
-        const i64 column = fold(x + i, width, mode);
-        to[i] = y >= 0 && column >= 0 ? image[y * width + column] : T(0);
+    for (int r = first; r < rows; r += step)
+      *(uint2*)(to + r * packs * N) = __ldg((const uint2*)(image + (i64)row_of[r] * width + x));
+  } else {
+    for (int r = first; r < rows; r += step) {
+      const T* const from = image + (i64)row_of[r] * width + x;
+      if (((u64)from & ~3ull) >= begin && (((u64)from + 11) & ~3ull) <= end) {  // words with a byte of these
+        u32 word[2];
+        load_unaligned(word, (const u8*)from);
+        *(uint2*)(to + r * packs * N) = make_uint2(word[0], word[1]);
+      } else {
+        for (int i = 0; i < N; i++) to[r * packs * N + i] = from[i];
       }
     }
   }
@@ -263,12 +201,13 @@ __device__ __forceinline__ void copy_box(T* copy, const T* __restrict__ image, i
 
 // Sums of deformed pixels of a type with references as `int` are exact, those with references as `double` centred. Of
 // bytes a lane has at most 16 in a box: 16 * 255 * 65535 < 2^31.
-template <class X> struct SumWith { typedef double type; };
-template <> struct SumWith<int> { typedef i64 type; };
-template <class T, class X> struct LaneSum { typedef typename SumWith<X>::type type; };
-template <> struct LaneSum<bool, int> { typedef int type; };
-template <> struct LaneSum<u8, int> { typedef int type; };
-template <> struct LaneSum<signed char, int> { typedef int type; };
+template <class X> struct Summed { typedef double type; };
+template <> struct Summed<int> { typedef i64 type; };
+template <class X> using Sum = typename Summed<X>::type;
+template <class T, class X> struct OfLane { typedef Sum<X> type; };
+template <> struct OfLane<bool, int> { typedef int type; };
+template <> struct OfLane<u8, int> { typedef int type; };
+template <> struct OfLane<signed char, int> { typedef int type; };
 
 // Sums of one box, `down` x `across` pixels of the deformed slice from `tile` on, with all references: a warp's. All
 // pointers to images are at the first pixel of the box; `alone_x` has the shifts of the references' blocks.
@@ -278,48 +217,52 @@ template <> struct LaneSum<signed char, int> { typedef int type; };
 template <class T, class X, int K, bool MASKED>
 __device__ __forceinline__ void sum_box(const T* tile, int down, int across, const X* __restrict__ references,
                                         const bool* __restrict__ masks, i64 mask_step, int reference_count, int width,
-                                        i64 pixels, const Alone<typename SumWith<X>::type>* __restrict__ alone_x, i64 slice,
-                                        i64 slice_count, i64 block, i64 blocks, Alone<typename SumWith<X>::type>* __restrict__ alone,
-                                        typename SumWith<X>::type* __restrict__ products) {
-  typedef typename SumWith<X>::type Sum;
-  typedef typename LaneSum<T, X>::type Part;
+                                        i64 pixels, const Alone<Sum<X>>* __restrict__ alone_x, i64 slice,
+                                        i64 slice_count, i64 block, i64 blocks, Alone<Sum<X>>* __restrict__ alone,
+                                        Sum<X>* __restrict__ products) {
+  typedef typename OfLane<T, X>::type Part;
   constexpr bool EXACT = sizeof(X) == 4;
   constexpr int COUNT = power_of_two(2 + K);
-  const int lane = threadIdx.x % LANES, units = max(1, across), step = LANES / units, column = lane % units;
-  const int start = across && lane / units < step ? lane / units : down;
+  const int lane = threadIdx.x % LANES, units = max(1, across), step = units > LANES / 2 ? 1 : LANES / units;
+  const int own = units > LANES / 2 ? (lane >= units) : lane / units, column = lane - own * units;
+  const int start = across && own < step ? own : down;
+  const i64 at = (i64)start * width + column, further = (i64)step * width;
   for (int k = 0; k < reference_count; k += K) {
-    const bool* const mask = MASKED ? masks + k * mask_step : nullptr;
-    Sum shift_y = 0, shift_x[K] = {};
+    const bool* mask = MASKED ? masks + k * mask_step + at : nullptr;
+    Sum<X> shift_y = 0, shift_x[K] = {};
     if (!EXACT) {
       int found = -1;
       for (int row = start; row < down && found < 0; row += step)
-        if (!MASKED || mask[(i64)row * width + column]) found = row;
-      shift_y = (Sum)mean_of_found(found, [&](int row) { return (double)number_of(tile[row * TILE_COLUMNS + column]); });
+        if (!MASKED || mask[(i64)(row - start) * width]) found = row;
+      shift_y = mean_of_found(found, [&](int row) { return (double)number_of(tile[row * TILE_COLUMNS + column]); });
 #pragma unroll
-      for (int j = 0; j < K; j++) shift_x[j] = (Sum)alone_x[min(k + j, reference_count - 1) * blocks].shift;
+      for (int j = 0; j < K; j++) shift_x[j] = alone_x[min(k + j, reference_count - 1) * blocks].shift;
     }
+    const X* from[K];
+#pragma unroll
+    for (int j = 0; j < K; j++) from[j] = references + (K == 1 ? k : min(k + j, reference_count - 1)) * pixels + at;
     Part sum = 0, square = 0, product[K] = {};
 #pragma unroll(K == 1 ? 4 : 1)
     for (int row = start; row < down; row += step) {
-      const i64 at = (i64)row * width + column;
-      const bool counts = MASKED ? mask[at] : true;
+      const bool counts = MASKED ? *mask : true;
       const T pixel = tile[row * TILE_COLUMNS + column];
       const Part v = !counts ? Part(0) : EXACT ? (Part)pixel : (Part)number_of(pixel) - (Part)shift_y;
       sum += v;
       square = multiply_add(v, v, square);
 #pragma unroll
       for (int j = 0; j < K; j++) {
-        const X x = references[min(k + j, reference_count - 1) * pixels + at];
-        const Part u = counts ? (Part)x - (Part)shift_x[j] : Part(0);
+        const Part u = counts ? (Part)*from[j] - (Part)shift_x[j] : Part(0);
         product[j] = multiply_add(u, v, product[j]);
+        from[j] += further;
       }
+      if (MASKED) mask += further;
     }
-    Sum value[COUNT] = {};
+    Sum<X> value[COUNT] = {};
     value[0] = sum, value[1] = square;
 #pragma unroll
     for (int j = 0; j < K; j++) value[2 + j] = product[j];
-    const Sum total = warp_sums<COUNT>(value);
-    Alone<Sum>* const to = MASKED ? alone + k * slice_count * blocks : alone;
+    const Sum<X> total = warp_sums<COUNT>(value);
+    Alone<Sum<X>>* const to = MASKED ? alone + k * slice_count * blocks : alone;
     write_sums<K, 1>(total, lane * COUNT, slice, slice_count, reference_count - k, block, blocks, to,
                      products + k * slice_count * blocks);
     if (!EXACT && lane == 0) to[slice * blocks + block].shift = shift_y;
@@ -336,25 +279,30 @@ __global__ void __launch_bounds__(THREADS, K == 1 && !MASKED && sizeof(X) == 4 ?
     warp_moments(const T* __restrict__ slices, const float* __restrict__ columns, const float* __restrict__ scales,
                  const float* __restrict__ weights, float centre, int radius, const X* __restrict__ references,
                  const bool* __restrict__ masks, i64 mask_step, int reference_count,
-                 const Alone<typename SumWith<X>::type>* __restrict__ alone_x, const int* __restrict__ tile_rows,
+                 const Alone<Sum<X>>* __restrict__ alone_x, const int* __restrict__ tile_rows,
                  const int* __restrict__ tile_columns, int tiles_y, int tiles_x, const int* __restrict__ rows,
                  const int* __restrict__ block_columns_begin, int block_columns, i64 blocks, int height, int width,
-                 i64 count, int reach, int mode, double cval, Alone<typename SumWith<X>::type>* __restrict__ alone,
-                 typename SumWith<X>::type* __restrict__ products) {
+                 i64 count, int reach, int mode, double cval, Alone<Sum<X>>* __restrict__ alone,
+                 Sum<X>* __restrict__ products) {
   extern __shared__ __align__(16) unsigned char memory[];
+  __shared__ int row_of[MOST_ROWS];
   constexpr int N = 8 / sizeof(T);
   const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
   const i64 pixels = (i64)height * width;
   const u64 begin = (u64)slices, end = (u64)(slices + count * pixels);
-  for (i64 slice = blockIdx.y; slice < count; slice += gridDim.y)
-    for (i64 number = blockIdx.x; number < (i64)tiles_y * tiles_x; number += gridDim.x) {
-      const int first_row = tile_rows[number / tiles_x], end_row = tile_rows[number / tiles_x + 1];
-      const int first_column = tile_columns[number % tiles_x], end_column = tile_columns[number % tiles_x + 1];
+  for (i64 slice = blockIdx.z; slice < count; slice += gridDim.z)
+    for (int tile_y = blockIdx.y; tile_y < tiles_y; tile_y += gridDim.y)
+    for (int tile_x = blockIdx.x; tile_x < tiles_x; tile_x += gridDim.x) {
+      const int first_row = tile_rows[tile_y], end_row = tile_rows[tile_y + 1];
+      const int first_column = tile_columns[tile_x], end_column = tile_columns[tile_x + 1];
       const int top = rows[first_row], bottom = rows[end_row];
       const int left = block_columns_begin[first_column], right = block_columns_begin[end_column];
       const T* const image = slices + slice * pixels;
 
       const int y = top + warp * LINES, x = left + lane;  // of this thread's first pixel
+
+      for (int r = threadIdx.x; r < bottom - top + 2 * reach; r += THREADS)
+        row_of[r] = max(0, fold(top - reach + r, height, mode));
 
       float d[2][PIXELS];
       if (y < bottom)
@@ -366,15 +314,13 @@ __global__ void __launch_bounds__(THREADS, K == 1 && !MASKED && sizeof(X) == 4 ?
       __syncthreads();
 
       T* const copy = (T*)memory;
-      const i64 copy_left = ((i64)left - reach) & ~(i64)(N - 1);
-      const int packs = (int)(right + reach - copy_left + N - 1) / N, pitch = packs * N;
-      copy_box(copy, image, (i64)top - reach, copy_left, bottom - top + 2 * reach, packs, (i64)height, (i64)width, mode,
-               begin, end);
+      const int copy_left = (left - reach) & ~(N - 1), packs = (right + reach - copy_left + N - 1) / N, pitch = packs * N;
+      copy_box(copy, image, row_of, copy_left, bottom - top + 2 * reach, packs, width, mode, begin, end);
       __syncthreads();
 
       T deformed[PIXELS];
       u32 distant = 0;  // bit p: pixel p
-      const T* const own = copy + (y - top + reach) * pitch + (int)(x - copy_left);
+      const T* const own = copy + (y - top + reach) * pitch + x - copy_left;
 #pragma unroll
       for (int p = 0; p < PIXELS; p++) {
         const int r = p / HALVES, c = p % HALVES * LANES;
@@ -402,16 +348,17 @@ __global__ void __launch_bounds__(THREADS, K == 1 && !MASKED && sizeof(X) == 4 ?
       }
       __syncthreads();
 
-      const int boxes_x = end_column - first_column;
-      for (int box = warp; box < (end_row - first_row) * boxes_x; box += WARPS) {
-        const int row = first_row + box / boxes_x, column = first_column + box % boxes_x;
-        const int box_top = rows[row], box_left = block_columns_begin[column];
-        const i64 block = (i64)row * block_columns + column, corner = (i64)box_top * width + box_left;
-        sum_box<T, X, K, MASKED>(tile + (box_top - top) * TILE_COLUMNS + box_left - left, rows[row + 1] - box_top,
-                                 block_columns_begin[column + 1] - box_left, references + corner,
-                                 MASKED ? masks + corner : nullptr, mask_step, reference_count, width, pixels,
-                                 alone_x + block, slice, count, block, blocks, alone, products);
-      }
+      int box = 0;
+      for (int row = first_row; row < end_row; row++)
+        for (int column = first_column; column < end_column; column++, box++) {
+          if (box % WARPS != warp) continue;
+          const int box_top = rows[row], box_left = block_columns_begin[column];
+          const i64 block = (i64)row * block_columns + column, corner = (i64)box_top * width + box_left;
+          sum_box<T, X, K, MASKED>(tile + (box_top - top) * TILE_COLUMNS + box_left - left, rows[row + 1] - box_top,
+                                   block_columns_begin[column + 1] - box_left, references + corner,
+                                   MASKED ? masks + corner : nullptr, mask_step, reference_count, width, pixels,
+                                   alone_x + block, slice, count, block, blocks, alone, products);
+        }
       __syncthreads();
     }
 }

@@ -36,9 +36,9 @@ from .warp import warp
 OUT, LANES, WARPS = 8, 32, 8
 """As in the kernels."""
 
-SHARED_BYTES = 48 * 1024
-"""Of a block: a halo of radius 128, and a copy of the slice that reaches 76 pixels around a tile of bytes, 44 of 16
-bits, 22 of floats."""
+SHARED_BYTES = 47 * 1024
+"""Of a block, which has 1 KiB more: a halo of radius 120, and a copy of the slice that reaches 84 pixels around a tile
+of bytes, 53 of 16 bits, 30 of floats."""
 
 SPREAD = 5.0
 """Standard deviations of a displacement that the copy reaches: of the pixels beyond, a warp waits for each."""
@@ -48,6 +48,9 @@ BLOCKS_A_MULTIPROCESSOR = 8
 
 FUSED = ("bool", "int8", "uint8", "int16", "uint16", "float32")
 """Types of slices whose deformed pixels the kernel keeps to itself."""
+
+LONGEST = 2**30
+"""Pixels of a side from which on positions around a tile do not fit into 32 bits."""
 
 MOST_REFERENCES = 4
 """References that a warp takes at once."""
@@ -84,7 +87,7 @@ class Fields:
         span, strips = OUT * WARPS, -(-width // LANES)
         wanted = BLOCKS_A_MULTIPROCESSOR * self.device.multiprocessors // (strips * len(streams))
         segment = up(-(-height // max(1, wanted)), span)
-        self.device.kernel("warp_moments.cu", "noise_columns")(
+        self.device.kernel("noise_columns.cu", "noise_columns")(
             grid(strips * -(-height // segment), len(streams)),
             (LANES * WARPS,),
             (
@@ -150,7 +153,7 @@ class WarpedSums(Sums):
         reach = fields.reach(self.kind.itemsize)
         window, copy = _rows_bytes(fields.x.radius), _copy_bytes(reach, self.kind.itemsize)
         self.device.kernel("warp_moments.cu", f"warp_moments<{types}>")(
-            grid(self.tiles.number, count),
+            grid(*(len(edges) - 1 for edges in reversed(self.tile_edges)), count),
             (LANES * WARPS,),
             (
                 slab,
@@ -205,7 +208,7 @@ def warp_moments(
     of_axis = np.reshape(alpha, (-1, 1))
     masked = reference_mask is not None
     kernels = [half_kernel(width, truncate, np.float32) for width in sigma]
-    is_fused = order == 1 and slices.dtype.name in FUSED and _fit(kernels)
+    is_fused = order == 1 and slices.dtype.name in FUSED and _fit(kernels) and max(shape) < LONGEST
     if is_fused:
         scales = np.broadcast_to(of_axis.astype(np.float32), stream.shape)
         fields = Fields(device, shape, seed, stream, scales, *(_weights(device, kernel) for kernel in kernels))
