@@ -26,6 +26,7 @@ CASES_OF_BARRIERS = {
     "cross_moments.cu": ("all pairs of bytes", "all pairs of floats"),
     "gaussian.cu": ("smoothing of float32", "smoothing of bytes by loads of four"),
     "moments_total.cu": ("moments of many blocks a cell",),
+    "noise_columns.cu": ("deformed bytes in any words",),
     "spline.cu": ("prefilter of order 3",),
     "warp_moments.cu": ("deformed bytes in any words",),
 }
@@ -63,6 +64,8 @@ def without_barriers() -> Iterator[Mutant]:
                 yield Mutant(path.name, barrier, ";", CASES_OF_BARRIERS.get(path.name, ()), place)
 
 
+LABELLED = "warp of channels and their labels"
+
 OFF_BY_ONE = [
     Mutant(
         "block_sums.cuh", "int distance = 16 / COUNT;", "int distance = 8 / COUNT;", ("moments of floats by fours",)
@@ -84,11 +87,18 @@ OFF_BY_ONE = [
         "moments_floats.cu", "row < bottom; row += step", "row <= bottom; row += step", ("moments of floats by ones",)
     ),
     Mutant("moments_total.cu", "i < area;", "i <= area;", ("moments of bytes at any address",)),
+    Mutant("noise_columns.cu", "if (first + j < bottom)", "if (first + j <= bottom)", ("deformed bytes in any words",)),
     Mutant("random_field.cu", "index < end", "index <= end", ("uniform field",)),
     Mutant("spline.cu", "min(to + reach, total) - 1", "min(to + reach, total)", ("prefilter of order 3",)),
     Mutant("spline.cu", "i < span;", "i <= span;", ("prefilter of order 3",)),
-    Mutant("warp_moments.cu", "if (first + j < bottom)", "if (first + j <= bottom)", ("deformed bytes in any words",)),
-    Mutant("warp_moments.cu", "c < across + 2 * edge;", "c < across + edge;", ("deformed bytes in any words",)),
+    Mutant("interpolation.cuh", "max(size - ORDER, (Int)0)", "size - ORDER + 1", ("warp of bytes",)),
+    Mutant("interpolation.cuh", "fold(index + k, size", "fold(index + k, size + 1", ("warp at order 2",)),
+    Mutant("map_coordinates.cu", "i < points;", "i <= points;", ("samples of 16 bits",), 1),
+    Mutant("pad.cu", "x < width;", "x <= width;", ("warp of a volume at order 3",)),
+    Mutant("samples.cuh", "case 4: return __stcs((u32*)to", "case 4: return __stcs((u32*)to + 1", (LABELLED,)),
+    Mutant("warp.cu", "if (x >= pull.count[2])", "if (x > pull.count[2])", ("warp of bytes",)),
+    Mutant("warp.cu", "if (++c >= last)", "if (++c > last)", (LABELLED,)),
+    Mutant("warp_moments.cu", "c + k * LANES < across + 2 * edge", "c + k * LANES < across + edge", ("deformed bytes in any words",)),
     Mutant("warp_moments.cu", "row < down; row += step) {", "row <= down; row += step) {", ("deformed floats",)),
     Mutant("warp_moments.cu", "whole_x < width - 1 - x", "whole_x < width - x", ("deformed 16 bits in whole words",)),
 ]

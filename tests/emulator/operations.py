@@ -107,6 +107,33 @@ def displacement(shape: Sequence[int], **options: Any) -> Callable[[Backend], Ar
     return lambda backend: [backend.to_host(backend.displacement(7, streams, shape, alpha=alpha, **options))]
 
 
+def warped(
+    dtype: str, shape: Sequence[int], axes: Sequence[int], order: int, mode: str, *, labels: str = ""
+) -> Callable[[Backend], Arrays]:
+    """An image, and labels with it, pulled by a field a slice; by one for all where it is of float32."""
+    rng = np.random.default_rng([order, *shape])
+    alone = [1 if dtype == "f4" and axis not in axes else n for axis, n in enumerate(shape)]
+    field = rng.normal(0, 4, (len(axes), *alone)).astype("f4" if dtype == "f4" else "f8")
+    field.reshape(-1)[::29], field.reshape(-1)[5::29] = np.nan, 1e30
+    how: dict[str, Any] = {"axes": axes, "order": order, "mode": mode, "cval": 3.0}
+
+    def call(backend: Backend) -> Arrays:
+        image = images(dtype, *shape)
+        if labels:
+            return list(backend.warp_with_labels(image, images(labels, *shape, seed=1), field, **how))
+        return [backend.warp(image, field, **how)]
+
+    return call
+
+
+def sampled(dtype: str, shape: Sequence[int], order: int, mode: str, result: str = "") -> Callable[[Backend], Arrays]:
+    """An image at 300 coordinates in and around it."""
+    sizes = np.array(shape)[:, np.newaxis]
+    points = np.random.default_rng(shape).uniform(-sizes, 2 * sizes, (len(shape), 300))
+    how: dict[str, Any] = {"order": order, "mode": mode, "cval": 3.0, "dtype": result or dtype}
+    return lambda backend: [backend.map_coordinates(images(dtype, *shape), points, **how)]
+
+
 def deformed(
     x: str, y: str, shape: tuple[int, int], *, references: int = 1, tiles: int = 0, **options: Any
 ) -> Callable[[Backend], Arrays]:
@@ -167,6 +194,18 @@ CASES: dict[str, Case] = {
     "box of a displacement": Case(
         displacement((13, 7, 31), sigma=(0.0, 1.0, 2.0), box=((2, 9), (1, 5), (4, 30)), dtype="f8")
     ),
+    # warp.cu, pad.cu
+    "warp of bytes": Case(warped("u1", (3, 21, 37), (1, 2), 1, "reflect")),
+    "warp of channels and their labels": Case(warped("f4", (5, 19, 35), (1, 2), 1, "constant", labels="u4"), 1e-6),
+    "warp of lines at order 0": Case(warped("i8", (7, 31), (1,), 0, "mirror")),
+    "warp of planes apart": Case(warped("f8", (13, 3, 17), (0, 2), 1, "grid-constant")),
+    "warp of a volume at order 3": Case(warped("f8", (7, 11, 13), (0, 1, 2), 3, "nearest", labels="u1"), 1e-12),
+    "warp at order 2": Case(warped("f4", (2, 20, 23), (1, 2), 2, "wrap"), 1e-5),
+    # map_coordinates.cu
+    "samples of 16 bits": Case(sampled("i2", (13, 17), 1, "grid-wrap")),
+    "samples of order 4": Case(sampled("f8", (5, 6, 7), 4, "mirror"), 1e-12),
+    "samples as they are": Case(sampled("u8", (7, 9), 0, "reflect")),
+    "samples in another type": Case(sampled("f4", (31,), 0, "nearest", "i1")),
     # warp_moments.cu; a pixel may be rounded otherwise, as displacements differ by their rounding
     "deformed bytes in any words": Case(deformed("u1", "u1", (134, 65), references=2, tiles=3), 1e-3),
     "deformed 16 bits in whole words": Case(deformed("u1", "i2", (37, 72), mode="constant", cval=-7.0), 1e-3),
