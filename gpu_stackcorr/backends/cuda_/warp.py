@@ -105,11 +105,18 @@ def _pulled(pull: Pull, arrays: dict[str, Array], field: View, axes: Sequence[in
         return results
     image = arrays["image"].transpose(axes)
     for group in boxes(shape[:fixed], _slices_a_group(image, fixed)):
-        here: dict[str, Any] = {name: Moved(*(view.part(group) for view in views)) for name, views in moved.items()}
-        filtered, padding = _coefficients(pull, image[group], fixed)
-        here["image"] = Moved(filtered, here["image"].target)
-        pull(field.part([slice(None), *group]), **here, padding=padding)
+        _pull_group(pull, image[group], fixed, field.part([slice(None), *group]), moved, group)
     return results
+
+
+def _pull_group(
+    pull: Pull, image: Array, fixed: int, field: View, moved: dict[str, Moved], group: Sequence[slice]
+) -> None:
+    """Filter a group of slices and pull it. Its coefficients are given back before the next group's are made."""
+    filtered, padding = _coefficients(pull, image, fixed)
+    here: dict[str, Any] = {name: Moved(*(view.part(group) for view in views)) for name, views in moved.items()}
+    here["image"] = Moved(filtered, here["image"].target)
+    pull(field, **here, padding=padding)
 
 
 def _slices_a_group(image: Array, fixed: int) -> int:
