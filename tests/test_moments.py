@@ -451,9 +451,11 @@ def test_an_image_with_itself_has_r_of_one(backend: Backend, dtype: Any, shape: 
 # A pair does not know the others.
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(5, 7), (67, 129), (190, 200)])
-@pytest.mark.parametrize("masked", ["", "reference", "slice", "both"])
+@pytest.mark.cross(
+    dtype=[np.uint8, np.float32, np.float64],
+    shape=[(5, 7), (67, 129), (190, 200)],
+    masked=["", "reference", "slice", "both"],
+)
 def test_bits_do_not_depend_on_the_rest_of_the_call(
     backend: Backend, dtype: Any, shape: tuple[int, int], masked: str
 ) -> None:
