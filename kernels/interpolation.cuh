@@ -74,7 +74,7 @@ __device__ __forceinline__ void to_first_tap(Index& first, Number& t) {
   first = wrapped_sum(first, (Index)(-(ORDER / 2)));
 }
 
-// A number d as floor and fraction, where it is not large; `t` is not in [0, 1) where it is, or where d is NaN or -1e-17.
+// A number d as floor and fraction, where it is not large; t is not in [0, 1) where it is, or where d is NaN or -1e-17.
 template <class Int, class Real> struct Split {
   double d;
   Int whole;
@@ -89,7 +89,7 @@ template <class Int, class Real, class Number> __device__ __forceinline__ Split<
   return parts;
 }
 
-// The number `bytes` behind `numbers`, float64 where `wide`, else float32, split. It is read past the cache of the image.
+// The number `bytes` behind `numbers`, float64 where `wide`, else float32, split. It is read past the image's cache.
 template <class Int, class Real, class Bytes>
 __device__ __forceinline__ Split<Int, Real> split_at(const void* numbers, Bytes bytes, int wide) {
   if (wide) return split<Int, Real>(__ldcs(behind<double>(numbers, bytes)));

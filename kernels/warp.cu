@@ -14,11 +14,11 @@
 //         and result, once each. On an H200 (132 multiprocessors, 1.98 GHz, 4.3 TB/s copied) a byte a pixel is the time
 //         of 7.8 instructions. Counted in the machine code of sm_90, inside of the image, with 8 rows a thread:
 //             float32  16 bytes, 125 instructions' time:   86 instructions     uint8  10 bytes, 78:   111
-//         and in three dimensions 20 bytes, 155: 116, and 14 bytes, 109: 153. So float32 is bound by bytes and uint8 by
-//         instructions, at 70 % of the bandwidth, nearly half of them of float64: its bits are SciPy's. Where float64
-//         runs at 1/64 (sm_75, sm_86, sm_89, sm_120) it is arithmetic alone. Orders 2 to 5 of float32: 129, 167, 236,
-//         295. What a gather costs that spreads a warp's load over 15 lines of 128 bytes, as the field of alpha 250 and
-//         sigma 5 does, only a GPU can tell.
+//         and in three dimensions 20 bytes, 155: 120, and 14 bytes, 109: 162. So float32 is bound by bytes, and uint8
+//         by instructions: if all slots are used, at 70 % of the bandwidth, in volumes at 67 %. A quarter of them are of
+//         float64, for SciPy's bits; where float64 runs at 1/64 (sm_75, sm_86, sm_89, sm_120) they are what it takes.
+//         Orders 2 to 5 of float32 in two dimensions: 131, 168, 237, 296. What a gather costs that spreads a warp's
+//         load over 15 lines of 128 bytes, as the field of alpha 250 and sigma 5 does, only a GPU can tell.
 // Lost    Offsets of all taps, folded or not, in one sum: at order 1 a row costs 15 instructions more, at order 5 100.
 //         A row a thread: 43 more. Offsets in elements: 11 more. Taps outside folded and summed in line: 8 to 16
 //         registers, and above 128 at order 5.

@@ -20,6 +20,9 @@ from .passes import TYPES, real_type, samples
 THREADS = 256
 """As in the kernels."""
 
+SAMPLES = 4
+"""Of a row that a thread of ``pad.cu`` takes: what it computes once a row is three times what it does for each."""
+
 CODES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 """NumPy's types in the order of ``Type`` of ``kernels/samples.cuh``."""
 
@@ -64,9 +67,9 @@ def _padded(
         return padded
     sizes, margins = _four(image.shape, fixed, padding)
     steps = [int(np.prod(sizes[axis + 1 :])) for axis in range(4)]
-    rows = padded.size // (sizes[3] + 2 * margins[3])
+    planes, rows, width = (n + 2 * margin for n, margin in zip(sizes[1:], margins[1:], strict=True))
     device.kernel("pad.cu", f"pad<{TYPES[samples(image).dtype.name]}>")(
-        grid(-(-(sizes[3] + 2 * margins[3]) // THREADS), rows),
+        grid(-(-width // (SAMPLES * THREADS)), rows, sizes[0] * planes),
         (THREADS,),
         (
             samples(image),
