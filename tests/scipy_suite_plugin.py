@@ -20,15 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emulator import emulated_device
 from scipy import ndimage as scipy_ndimage
 
+from gpu_stackcorr import arrays
 from gpu_stackcorr import ndimage as our_ndimage
 from gpu_stackcorr.arrays import get_backend
+from gpu_stackcorr.backends.cuda_.backend import CudaBackend
 
 NAMES = ("map_coordinates", "gaussian_filter", "spline_filter")
 CALL = re.compile(rf"ndimage\.({'|'.join(NAMES)})\b")
 
 get_backend("numpy")  # its modules bind SciPy's functions when they are imported: before ours take their place
+
+if os.environ["SCIPY_SUITE_BACKEND"] == "emulator":
+    EMULATED = CudaBackend(emulated_device("emulator-random"))
+    arrays._explicit = lambda name, source: EMULATED
 
 THEIRS = {name: getattr(scipy_ndimage, name) for name in NAMES}
 calls: Counter[str] = Counter()
@@ -69,9 +76,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.callspec.params.update({key: ours_for(value) for key, value in item.callspec.params.items()})
     for name, function in OURS.items():
         setattr(scipy_ndimage, name, function)
-    backend = type(get_backend())
+    backend = get_backend()
     for name in NAMES:
-        setattr(backend, name, staticmethod(counted(name, getattr(backend, name), "backend ")))
+        setattr(backend, name, counted(name, getattr(backend, name), "backend "))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

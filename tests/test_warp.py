@@ -177,6 +177,17 @@ def test_labels_beyond_2_to_the_53(backend):
     assert set(outside.ravel().tolist()) == {2**64 - 1}
 
 
+@pytest.mark.parametrize("order", [0, 1, 3])
+@pytest.mark.parametrize("one_field", [False, True])
+def test_labels_go_with_their_image(backend, order, one_field):
+    image, labels = make_image("float32", (3, *ENOUGH)), make_image("uint64", (3, *ENOUGH))
+    d = exact_displacement((2, 1 if one_field else 3, *ENOUGH))
+    kwargs = {"axes": (1, 2), "order": order, "mode": "constant", "cval": 5.0}
+    warped, copied = backend.warp_with_labels(image, labels, d, **kwargs)
+    np.testing.assert_array_equal(warped, backend.warp(image, d, **kwargs))
+    np.testing.assert_array_equal(copied, backend.warp(labels, d, **{**kwargs, "order": 0}))
+
+
 @pytest.mark.parametrize("mode", INTERPOLATION_MODES)
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
 def test_halves_go_where_scipy_sends_them(backend, mode, n):

@@ -49,7 +49,7 @@ def map_coordinates(
     if 0 in (*image.shape, *shape):
         result = np.full(shape, fill_value(cval, wanted), wanted)
         return result if on_host else device.to_device(result)
-    kind = wanted.newbyteorder("=")
+    kind = wanted if wanted.isnative else wanted.newbyteorder("=")
     sampler = _Sampler(device, _source(device, device.to_device(image), order, kind), order, mode, cval, kind)
     points = coordinates if shape else coordinates[:, np.newaxis]
     if on_host:
