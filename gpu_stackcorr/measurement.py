@@ -64,8 +64,8 @@ def _see(battery: BatteryPlan, group: Group, slab: Array, start: int) -> Seen:
     """Return what a group sees of a slab."""
     omit = battery.nan_policy == "omit" and slab.dtype.kind == "f"
     match group.steps:
-        case (Elastic() as elastic,) if battery.ci != "effective" and not (omit and np.isnan(slab).any()):
-            return Seen(slab, None, _elastic_moments(battery, group, elastic, slab, start), {})
+        case (Elastic() as elastic,) if battery.ci != "effective":
+            return _see_elastic(battery, group, elastic, slab, start, omit=omit)
         case ():
             slices = slab
         case steps:
@@ -73,8 +73,40 @@ def _see(battery: BatteryPlan, group: Group, slab: Array, start: int) -> Seen:
     mask = ~np.isnan(slices) if omit else None
     if mask is not None and mask.all():
         mask = None
-    moments = _moments(battery, group.images, slices, mask, reference_mask=group.mask(), tiles=group.tiles(battery.ci))
-    return Seen(slices, mask, moments, {})
+    return Seen(slices, mask, _group_moments(battery, group, slices, mask), {})
+
+
+def _see_elastic(battery: BatteryPlan, group: Group, elastic: Elastic, slab: Array, start: int, *, omit: bool) -> Seen:
+    """Return what a group sees that deforms: of slices whose NaN are left out the deformed ones, else moments alone.
+
+    Each slice goes its own way, so that its bits do not depend on what else is in the slab.
+    """
+    numbers = start + np.arange(len(slab))
+    holes = np.zeros(len(slab), np.bool_)
+    if omit:
+        holes = _slices_with(battery, np.isnan(slab))
+    if not holes.any():
+        return Seen(slab, None, _elastic_moments(battery, group, elastic, slab, numbers), {})
+    deformed = np.stack([_stepped(battery, (elastic,), slab[n], int(numbers[n])) for n in np.flatnonzero(holes)])
+    seen = ~np.isnan(deformed)
+    parts = [_group_moments(battery, group, deformed, seen)]
+    if not holes.all():
+        parts.append(_elastic_moments(battery, group, elastic, slab[~holes], numbers[~holes]))
+    order = np.argsort(np.concatenate([np.flatnonzero(holes), np.flatnonzero(~holes)]))
+    mask = np.ones(slab.shape, np.bool_)
+    mask[holes] = battery.backend.to_host(seen)
+    return Seen(slab, mask, [concatenate(pairs)[order] for pairs in zip(*parts, strict=True)], {})
+
+
+def _slices_with(battery: BatteryPlan, pixels: Array) -> NDArray[np.bool_]:
+    """Return which slices have any of some pixels, on the host."""
+    found: Any = pixels.any(axis=(1, 2))
+    return battery.backend.to_host(found)
+
+
+def _group_moments(battery: BatteryPlan, group: Group, slices: Array, mask: Array | None) -> list[Moments]:
+    """Return the moments of a group's images with slices."""
+    return _moments(battery, group.images, slices, mask, reference_mask=group.mask(), tiles=group.tiles(battery.ci))
 
 
 def _moments(
@@ -84,7 +116,7 @@ def _moments(
 
     Slices of which every pixel counts go without one, so that their bits do not depend on what else is in the slab.
     """
-    whole = np.ones(len(slices), np.bool_) if mask is None else _all_count(battery, mask)
+    whole = np.ones(len(slices), np.bool_) if mask is None else ~_slices_with(battery, ~mask)
     if mask is None or not whole.any():
         return battery.backend.moments(references, slices, slice_mask=mask, **options)
     parts = (
@@ -95,20 +127,16 @@ def _moments(
     return [concatenate(pairs)[order] for pairs in zip(*parts, strict=True)]
 
 
-def _all_count(battery: BatteryPlan, mask: Array) -> NDArray[np.bool_]:
-    """Return whether every pixel of a slice counts, of each slice, on the host."""
-    whole: Any = mask.all(axis=(1, 2))
-    return battery.backend.to_host(whole)
-
-
-def _elastic_moments(battery: BatteryPlan, group: Group, elastic: Elastic, slab: Array, start: int) -> list[Moments]:
-    """Return the moments with elastically deformed slices, which are not kept."""
+def _elastic_moments(
+    battery: BatteryPlan, group: Group, elastic: Elastic, slab: Array, numbers: NDArray[np.intp]
+) -> list[Moments]:
+    """Return the moments with elastically deformed slices of these numbers, which are not kept."""
     alpha, sigma = check_alpha_sigma(elastic.alpha, elastic.sigma, 2)
     return battery.backend.warp_moments(
         group.images,
         slab,
         seed=seed_or_fresh(battery.seed) if elastic.seed is None else elastic.seed,
-        stream=displacement_streams(2, start + np.arange(len(slab))),
+        stream=displacement_streams(2, numbers),
         alpha=np.array(alpha),
         sigma=sigma,
         truncate=TRUNCATE,

@@ -112,6 +112,11 @@ def one(stack, transform, **keywords):
     return result
 
 
+def near(backend, dtype):
+    """Return a tolerance: where cuda correlates float32 slices that it deforms, they are not the same in float32."""
+    return 1e-6 if backend.name == "cuda" and dtype == "float32" else 1e-12
+
+
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_transform_by_hand(backend, dtype, name):
@@ -122,8 +127,8 @@ def test_every_transform_by_hand(backend, dtype, name):
     noisy = one(stack, Compose(transform, AddNoise(0.8)), seed=SEED, backend=backend.name)
     expected = [by_hand(stack[0], hand(y, n)) for n, y in enumerate(stack)]
     with_noise = [by_hand(stack[0], hand(y, n), noise) for n, y in enumerate(stack)]
-    np.testing.assert_allclose(plain.statistic, expected, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(noisy.statistic, with_noise, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(plain.statistic, expected, rtol=0, atol=near(backend, dtype))
+    np.testing.assert_allclose(noisy.statistic, with_noise, rtol=0, atol=near(backend, dtype))
     assert plain.backend == backend.name
     assert noisy.noise == 0.8
     assert plain.n.tolist() == [stack[0].size] * len(stack)
@@ -166,7 +171,7 @@ def test_slices_that_are_not_square(backend, name, shape):
     noise = 1.5 * noise_field(shape, SEED, backend.name)
     result = one(stack, Compose(transform, AddNoise(1.5)), seed=SEED, backend=backend.name)
     expected = [by_hand(stack[0], hand(y, n), noise) for n, y in enumerate(stack)]
-    np.testing.assert_allclose(result.statistic, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(result.statistic, expected, rtol=0, atol=near(backend, "float32"))
 
 
 @pytest.mark.parametrize(
@@ -361,7 +366,9 @@ def test_nan_is_left_out_of_its_pair(backend, dtype):
                     assert result.n[n] == valid.sum(), name
                     if valid.sum() > 3:
                         expected = by_hand(stack[0], moved, e, valid)
-                        np.testing.assert_allclose(result.statistic[n], expected, rtol=0, atol=1e-12, err_msg=name)
+                        np.testing.assert_allclose(
+                            result.statistic[n], expected, rtol=0, atol=near(backend, dtype), err_msg=name
+                        )
 
 
 @pytest.mark.parametrize("members", [[identity], [AddNoise(1)], [root], [Elastic(5, 3)]])
