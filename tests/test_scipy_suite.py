@@ -1,4 +1,4 @@
-"""SciPy's own tests of map_coordinates, gaussian_filter and spline_filter, run on ours: by NumPy, and by our kernels."""
+"""SciPy's own tests of map_coordinates, gaussian_filter and spline_filter, run on ours: NumPy's and our kernels."""
 
 from __future__ import annotations
 
