@@ -42,10 +42,16 @@ class Smoothing(NamedTuple):
         """Return what ``draw`` needs, to be made once a thread."""
         return plane_scratch(*self.weights)
 
-    def draw(self, plane: Array, seed: int, stream: int, scratch: Array) -> None:
-        """Fill a contiguous plane with smooth noise of a stream, in one thread."""
+    def draw(
+        self, field: Array, plane: Array, inner: tuple[slice, ...], seed: int, stream: int, scale: Any, scratch: Array
+    ) -> None:
+        """Fill a contiguous field with ``plane[inner]``, smooth noise of a stream, times `scale`, in one thread."""
         fill(plane.reshape(-1), 0, self.layout, seed, stream, SYMMETRIC)
-        smooth_plane(plane, plane, *self.weights, self.mode, plane.dtype.type(0), scratch)
+        rows, columns = inner
+        target = field if field.shape[1] == plane.shape[1] else plane[rows]
+        smooth_plane(plane, rows, target, *self.weights, self.mode, scale, scratch)
+        if target is not field:
+            field[...] = target[:, columns]
 
 
 def displacement(
@@ -59,8 +65,9 @@ def displacement(
     mode: str = "constant",
     truncate: float = 4.0,
     dtype: DTypeLike = np.float32,
+    out: Array | None = None,
 ) -> Array:
-    """See ``Backend.displacement``."""
+    """See ``Backend.displacement``. `out` takes the fields, where many calls share it."""
     box = whole_box(shape) if box is None else box
     margin = [filter_radius(width, truncate) for width in sigma]
     if mode in ("wrap", "grid-wrap"):  # what lies beyond one border is at the other
@@ -74,8 +81,9 @@ def displacement(
         axes = range(streams.ndim, noise.ndim)
         smooth = gaussian_filter(noise, sigma, axes=axes, mode=[mode] * len(shape), truncate=truncate)
         inside: tuple[Any, ...] = (..., *inner)
-        return np.asarray(smooth[inside] * scale.reshape(scale.shape + (1,) * len(shape)))
-    fields = np.empty(streams.shape + tuple(stop - start for start, stop in box), dtype)
+        scaled: Array = np.multiply(smooth[inside], scale.reshape(scale.shape + (1,) * len(shape)), out=out)
+        return scaled
+    fields = np.empty(streams.shape + tuple(stop - start for start, stop in box), dtype) if out is None else out
     smoothing = Smoothing.plan(shape, grown, sigma, truncate, mode, dtype)
     places, scales = list(np.ndindex(streams.shape)), np.broadcast_to(scale, streams.shape)
 
@@ -83,8 +91,7 @@ def displacement(
         place = places[number]
         field = fields[place]
         plane = field if grown == box else np.empty([stop - start for start, stop in grown], dtype)
-        smoothing.draw(plane, seed, int(streams[place]), smoothing.scratch())
-        np.multiply(plane[inner], scales[place], out=field)
+        smoothing.draw(field, plane, inner, seed, int(streams[place]), scales[place], smoothing.scratch())
 
     if fields.size:
         run(draw, len(places))

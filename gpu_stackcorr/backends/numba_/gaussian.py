@@ -20,7 +20,7 @@ from gpu_stackcorr.threads import allowed_threads
 
 from .boundary import MODES
 from .fir import LANES
-from .lines import ROW, filter_columns, filter_rows, make_scratch
+from .lines import ROW, filter_rows, filter_side_by_side, make_scratch, tiles_side_by_side
 from .parallel import cut, run
 
 SMALLEST_SIGMA = 1e-15
@@ -37,12 +37,13 @@ CHUNK = 2**18
 
 
 class Pass(NamedTuple):
-    """The filter of one axis."""
+    """The filter of one axis; what it gives is multiplied by `scale`."""
 
     axis: int
     weights: Array
     mode: int
     cval: Any
+    scale: Any
 
 
 def filter_radius(sigma: float, truncate: float) -> int:
@@ -66,29 +67,34 @@ def plane_scratch(weights_y: Array, weights_x: Array) -> Array:
 
 
 def smooth_plane(
-    source: Array, target: Array, weights_y: Array, weights_x: Array, mode: int, cval: Any, scratch: Array
+    plane: Array, rows: slice, target: Array, weights_y: Array, weights_x: Array, mode: int, scale: Any, scratch: Array
 ) -> None:
-    """Smooth a contiguous (Y, X) array along y, then along x, in this thread; `source` may be `target`.
+    """Smooth an array along y, then some of its rows along x, in this thread, and multiply these by `scale`.
 
     Parameters
     ----------
-    source, target : (Y, X) arrays
-        float32 or float64, as are the weights, `cval` and `scratch`.
+    plane : (Y, X) array
+        Contiguous, float32 or float64, as are the weights, `scale` and `scratch`. It is written over.
+    rows : slice
+    target : contiguous array of the shape of ``plane[rows]``
+        Takes the result; it may be ``plane[rows]``.
     weights_y, weights_x : arrays
         By ``half_kernel``; an empty one leaves its axis alone.
     mode : int
-        From ``MODES``.
-    cval : scalar
+        From ``MODES``; a constant is 0.
+    scale : scalar
     scratch : array
         By ``plane_scratch``.
     """
-    for axis, weights in enumerate((weights_y, weights_x)):
-        if weights.size and target.size:
-            tiles = _Tiles(source, target, Pass(axis, weights, mode, cval), threads=1)
-            tiles.filter(slice(0, tiles.count), scratch)
-            source = target
-    if source is not target:
-        target[...] = source
+    zero, one = plane.dtype.type(0), plane.dtype.type(1)
+    if weights_y.size and plane.size:
+        tiles = _Tiles(plane, plane, Pass(0, weights_y, mode, zero, one), threads=1)
+        tiles.filter(slice(0, tiles.count), scratch)
+    if weights_x.size and target.size:
+        tiles = _Tiles(plane[rows], target, Pass(1, weights_x, mode, zero, scale), threads=1)
+        tiles.filter(slice(0, tiles.count), scratch)
+    else:
+        np.multiply(plane[rows], scale, out=target)
 
 
 class _Tiles:
@@ -97,10 +103,10 @@ class _Tiles:
     def __init__(self, source: Array, target: Array, one: Pass, threads: int) -> None:
         batch, length, side = self.shape = _around(target.shape, one.axis)
         self.arrays = source.reshape(-1), target.reshape(-1)
-        self.filter_arguments = one.weights, one.mode, one.cval
-        self.side_by_side = side >= NARROWEST
+        self.filter_arguments = one.weights, one.mode, one.cval, one.scale
+        self.side_by_side = side >= NARROWEST or (side == 1 and batch >= NARROWEST)
         if self.side_by_side:
-            self.count = batch * -(-side // LANES)
+            self.count = tiles_side_by_side(self.shape)
             return
         radius, span, together = one.weights.size - 1, length, 1
         if 2 * radius <= length + LANES:  # short lines follow each other in one window
@@ -113,7 +119,7 @@ class _Tiles:
     def filter(self, tiles: slice, scratch: Array) -> None:
         ends = tiles.start, tiles.stop
         if self.side_by_side:
-            filter_columns(*self.arrays, self.shape, *self.filter_arguments, ends, scratch)
+            filter_side_by_side(*self.arrays, self.shape, *self.filter_arguments, ends, scratch)
         else:
             filter_rows(*self.arrays, self.shape, self.cut, *self.filter_arguments, ends, scratch)
 
@@ -137,7 +143,7 @@ def gaussian_filter(
         return smooth
     dtype = np.dtype(np.float32 if smooth.dtype == np.float32 else np.float64)
     passes = [
-        Pass(axis, half_kernel(width, truncate, dtype), MODES[name], dtype.type(cval))
+        Pass(axis, half_kernel(width, truncate, dtype), MODES[name], dtype.type(cval), dtype.type(1))
         for axis, width, name in zip(axes, sigma, mode, strict=True)
         if width > SMALLEST_SIGMA
     ]

@@ -17,6 +17,7 @@ from gpu_stackcorr.backends.numpy_.interpolation import fold
 
 from .compiler import jit
 from .flat_images import as_words, block_of
+from .memory import Memory
 from .parallel import cut, run
 
 MODES = ("reflect", "grid-mirror", "mirror", "nearest", "grid-wrap")
@@ -42,8 +43,8 @@ def margin_of(shape: tuple[int, ...], order: int, mode: str) -> int:
     return MARGINS.get(len(shape), 0)
 
 
-def with_margins(images: Array, fixed: int, margin: int, mode: str) -> Array:
-    """Return a native copy of images with a margin on each side of the axes after the first `fixed`."""
+def with_margins(images: Array, fixed: int, margin: int, mode: str, memory: Memory) -> Array:
+    """Return a native copy, in `memory`, of images with a margin on each side of the axes after the first `fixed`."""
     places = [np.arange(-margin, n + margin) for n in images.shape[fixed:]]
     *lines, columns = (fold(place, n, mode) for place, n in zip(places, images.shape[fixed:], strict=True))
     width, wider = images.shape[-1], len(columns)
@@ -52,7 +53,7 @@ def with_margins(images: Array, fixed: int, margin: int, mode: str) -> Array:
         rows = np.add.outer(rows * n, line).reshape(-1)
     dtype = images.dtype.newbyteorder("=")
     pitch = _pitch(wider, dtype.itemsize)
-    result = np.empty((*images.shape[:fixed], *map(len, lines), pitch), dtype)
+    result = memory.array((*images.shape[:fixed], *map(len, lines), pitch), dtype)
     parts = cut(len(rows), max(1, len(rows) * wider // PART))
     indices = list(np.ndindex(*images.shape[:fixed]))
 

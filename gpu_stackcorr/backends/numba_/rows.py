@@ -20,10 +20,10 @@ from gpu_stackcorr.backends.base import Array
 
 from .compiler import jit
 from .gathering import linear_sums, spline_sums
-from .linear_windows import FARTHEST_OFFSET, WINDOW_BYTES, linear_windows_2d, linear_windows_3d
 from .placing import REACH, place_row
 from .single_samples import copy_sample, interpolate_sample
 from .splines import MOST_TAPS
+from .windows import FARTHEST_OFFSET, WINDOW_BYTES, cubic_windows_2d, linear_windows_2d, linear_windows_3d
 
 CHUNK = 512
 """Samples taken at once: their intermediate rows fill half of a first cache of 32 KiB at order 1."""
@@ -96,8 +96,8 @@ def linear_row(source: Any, grid: Any, start: Any, along: Any, moves: Any, mode:
     """Interpolate at position plus displacement at order 1, into the row ``memory[2]``."""
     offsets, floats, values = memory
     out = values[: moves[2].size]
-    if grid[4] > 1 and grid[2][2] == 1 and out.size * out.itemsize >= WINDOW_BYTES:
-        outside = _fill_windows(source, grid, start, along, moves, out, offsets[SINGLE:])
+    if grid[4] > 1 and _has_windows(grid, out):
+        outside = _linear_windows(source, grid, start, along, moves, out, offsets[SINGLE:])
     else:
         some_inside, outside = _place(grid, start, along, moves, 1, offsets, floats)
         if some_inside:
@@ -107,33 +107,66 @@ def linear_row(source: Any, grid: Any, start: Any, along: Any, moves: Any, mode:
 
 
 @jit
-def _fill_windows(source: Any, grid: Any, start: Any, along: Any, moves: Any, out: Any, numbers: Any) -> Any:
-    """Fill `out` at order 1 by windows; list the samples that are outside after the first CHUNK of `numbers`.
+def _has_windows(grid: Any, out: Any) -> Any:
+    """Whether neighbours along x lie side by side, and the row fills a window."""
+    return grid[2][2] == 1 and out.size * out.itemsize >= WINDOW_BYTES
+
+
+@jit
+def _linear_windows(source: Any, grid: Any, start: Any, along: Any, moves: Any, out: Any, numbers: Any) -> Any:
+    """Fill `out` at order 1, two or three axes moving; list the samples outside behind the first CHUNK of `numbers`.
 
     Return how many they are. Samples are outside, too, where their floors or offsets leave what is exact.
     """
-    origin, shape, strides, margin, ndim = grid
-    z0, z1 = _floors_inside(start[0], shape[0], strides[0], margin)
-    y0, y1 = _floors_inside(start[1], shape[1], strides[1], margin)
-    x0, x1 = _floors_inside(start[2], shape[2], strides[2], margin)
-    if x0 > x1 or y0 > y1 or (ndim == 3 and z0 > z1):  # no sample is inside
-        for x in range(out.size):
-            numbers[CHUNK + x] = x
-        return out.size
-    first = origin + start[0] * strides[0] + start[1] * strides[1] + start[2] * strides[2]
-    low, high = (z0, y0, x0), (z1, y1, x1)
-    if ndim == 2:
-        windows = linear_windows_2d(source, first, strides, low, high, along, moves, out, numbers)
+    first, low, high, some_inside = _window_bounds(grid, start, 1)
+    if not some_inside:
+        return _list_all(numbers, out)
+    if grid[4] == 2:
+        windows = linear_windows_2d(source, first, grid[2], low, high, along, moves, out, numbers)
     else:
-        windows = linear_windows_3d(source, first, strides, low, high, along, moves, out, numbers)
+        windows = linear_windows_3d(source, first, grid[2], low, high, along, moves, out, numbers)
     return _list_bits(numbers, out) if windows else 0
 
 
 @jit
-def _floors_inside(position: Any, n: Any, stride: Any, margin: Any) -> Any:
-    """Return the least and the greatest floor of a displacement with which both taps along an axis are inside."""
+def _cubic_windows(source: Any, grid: Any, start: Any, along: Any, moves: Any, out: Any, numbers: Any) -> Any:
+    """Do the same at order 3, two axes moving."""
+    first, low, high, some_inside = _window_bounds(grid, start, 3)
+    if not some_inside:
+        return _list_all(numbers, out)
+    windows = cubic_windows_2d(source, first, grid[2], low, high, along, moves, out, numbers)
+    return _list_bits(numbers, out) if windows else 0
+
+
+@jit
+def _window_bounds(grid: Any, start: Any, order: Any) -> Any:
+    """Return where the first tap of a row lies, the least and greatest floors inside, and whether there are any."""
+    origin, shape, strides, margin, ndim = grid
+    before = order // 2
+    z0, z1 = _floors_inside(start[0], shape[0], strides[0], margin, order)
+    y0, y1 = _floors_inside(start[1], shape[1], strides[1], margin, order)
+    x0, x1 = _floors_inside(start[2], shape[2], strides[2], margin, order)
+    some_inside = x0 <= x1 and y0 <= y1 and (ndim < 3 or z0 <= z1)
+    first = origin + (start[1] - before) * strides[1] + (start[2] - before) * strides[2]
+    if ndim > 2:
+        first += (start[0] - before) * strides[0]
+    return first, (z0, y0, x0), (z1, y1, x1), some_inside
+
+
+@jit
+def _floors_inside(position: Any, n: Any, stride: Any, margin: Any, order: Any) -> Any:
+    """Return the least and the greatest floor of a displacement with which all taps along an axis are inside."""
     reach = min(REACH, FARTHEST_OFFSET // max(1, abs(stride)))
-    return max(-margin - position, -reach), min(n - 2 + margin - position, reach)
+    before = order // 2
+    return max(before - margin - position, -reach), min(n - 1 - order + before + margin - position, reach)
+
+
+@jit
+def _list_all(numbers: Any, out: Any) -> Any:
+    """List all samples of a row, and return how many there are."""
+    for x in range(out.size):
+        numbers[CHUNK + x] = x
+    return out.size
 
 
 @jit
@@ -161,10 +194,13 @@ def spline_row(
 ) -> None:
     """Interpolate at position plus displacement at orders above 1, into the row ``memory[2]``."""
     offsets, floats, values = memory
-    some_inside, outside = _place(grid, start, along, moves, order, offsets, floats)
-    if some_inside:
-        out = values[: moves[2].size]
-        spline_sums(source, offsets[SINGLE:], grid[2], floats[SINGLE:], CHUNK, grid[4], order, out)
+    out = values[: moves[2].size]
+    if order == 3 and grid[4] == 2 and _has_windows(grid, out):
+        outside = _cubic_windows(source, grid, start, along, moves, out, offsets[SINGLE:])
+    else:
+        some_inside, outside = _place(grid, start, along, moves, order, offsets, floats)
+        if some_inside:
+            spline_sums(source, offsets[SINGLE:], grid[2], floats[SINGLE:], CHUNK, grid[4], order, out)
     if outside:
         _interpolate_outside(source, grid, start, along, moves, outside, order, mode, cval, memory)
 

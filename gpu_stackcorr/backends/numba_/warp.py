@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from .compiler import jit
 from .flat_images import as_bytes, as_words, block_of, flatten, is_flat, lift, lift_block, limits_of
 from .folding import MODE_CODES
 from .margins import margin_of, with_margins
+from .memory import Memory
 from .parallel import run
 from .rows import CHUNK, chunks, copy_row, linear_row, spline_row, working_memory, write_row
 from .spline import coefficients
@@ -36,32 +37,61 @@ BLOCKS = 1 << 14, 1 << 17
 have three tasks and to end together."""
 
 
-def warp(image: Array, displacement: Array, *, axes: Sequence[int], order: int, mode: str, cval: float = 0.0) -> Array:
+def warp(
+    image: Array,
+    displacement: Array,
+    *,
+    axes: Sequence[int],
+    order: int,
+    mode: str,
+    cval: float = 0.0,
+) -> Array:
     """See ``Backend.warp``. Images in foreign byte order are converted a group of slices at a time."""
     result = np.empty(image.shape, image.dtype.newbyteorder("="))
     if not result.size:
         return result
     batch = [axis for axis in range(image.ndim) if axis not in axes]
-    source, target = (array.transpose(*batch, *axes) for array in (image, result))
+    images, target = (array.transpose(*batch, *axes) for array in (image, result))
     missing = image.ndim + 1 - displacement.ndim
     field = displacement.reshape(len(displacement), *(1,) * missing, *displacement.shape[1:])
     field = field.transpose(0, *(axis + 1 for axis in (*batch, *axes)))
     field = np.broadcast_to(field, (len(field), *target.shape))
     slices, moving = target.shape[: len(batch)], target.shape[len(batch) :]
-    margin = margin_of(moving, order, mode)
-    in_place = order < 2 and not margin and is_flat(source)
-    padding = SPLINE_PADDING if order > 1 and mode in ("nearest", "grid-constant") else 0
-    for group in boxes(slices, prod(slices) if in_place else max(1, GROUP // prod(moving))):
-        samples = source[group]
-        if order > 1:
-            samples = _spline(samples, len(batch), padding, order, mode, cval)
-        if margin:
-            samples = with_margins(samples, len(batch), margin, mode)
-        elif order < 2 and not in_place:
-            samples = samples.astype(result.dtype)
-        part = field[(slice(None), *group)]
-        _warp_group(samples, part, target[group], padding, margin, order=order, mode=mode, cval=cval)
+    memory = Memory()
+    together = prod(slices) if _stays(images, len(batch), order, mode) else max(1, GROUP // prod(moving))
+    for group in boxes(slices, together):
+        source = ready(images[group], len(batch), order, mode, cval, memory)
+        pull(source, field[(slice(None), *group)], target[group], order=order, mode=mode, cval=cval)
     return result
+
+
+class Source(NamedTuple):
+    """Images that are ready to be pulled: along the moving axes padded on each side by `padding`, within a margin."""
+
+    values: Array
+    padding: int
+    margin: int
+
+
+def ready(images: Array, fixed: int, order: int, mode: str, cval: float, memory: Memory) -> Source:
+    """Return images (slices..., moving axes...), the first `fixed` of whose axes do not move, as ``pull`` takes them.
+
+    Their samples are copied into `memory`, if anywhere.
+    """
+    margin = margin_of(images.shape[fixed:], order, mode)
+    padding = SPLINE_PADDING if order > 1 and mode in ("nearest", "grid-constant") else 0
+    if order > 1:
+        images = _spline(images, fixed, padding, order, mode, cval)
+    if margin:
+        images = with_margins(images, fixed, margin, mode, memory)
+    elif order < 2 and not is_flat(images):
+        images = images.astype(images.dtype.newbyteorder("="))
+    return Source(images, padding, margin)
+
+
+def _stays(images: Array, fixed: int, order: int, mode: str) -> bool:
+    """Whether images are read where they lie."""
+    return order < 2 and not margin_of(images.shape[fixed:], order, mode) and is_flat(images)
 
 
 def _spline(image: Array, fixed: int, padding: int, order: int, mode: str, cval: float) -> Array:
@@ -74,24 +104,20 @@ def _spline(image: Array, fixed: int, padding: int, order: int, mode: str, cval:
     return coefficients(image, order, range(fixed, image.ndim), mode)
 
 
-def _warp_group(
-    source: Array, field: Array, target: Array, padding: int, margin: int, *, order: int, mode: str, cval: float
-) -> None:
-    """Fill `target` (slices..., moving axes...) from a source with the same axes.
-
-    Along the moving ones this is an image padded on each side by `padding`, within a margin.
-    """
+def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, cval: float) -> None:
+    """Fill `target` (slices..., moving axes...) from a source; `field` has its shape, a component a moving axis."""
+    images, padding, margin = source
     ndim = len(field)
     fixed = target.ndim - ndim
     limits, rounded, fill = limits_of(target.dtype), target.dtype.kind != "f", fill_value(cval, target.dtype)
-    dtype = np.float32 if source.dtype == np.float32 else np.float64
+    dtype = np.float32 if images.dtype == np.float32 else np.float64
     if order:
-        source, target = as_bytes(source), as_bytes(target)
+        images, target = as_bytes(images), as_bytes(target)
     else:
-        source, target, fill = as_words(source), as_words(target), as_words(np.asarray(fill)[np.newaxis])[0]
-    flat = flatten(source)
+        images, target, fill = as_words(images), as_words(target), as_words(np.asarray(fill)[np.newaxis])[0]
+    flat = flatten(images)
     strides = lift(flat.strides[fixed:], 0)
-    shape = lift(tuple(n - 2 * margin for n in source.shape[fixed:]), 1)
+    shape = lift(tuple(n - 2 * margin for n in images.shape[fixed:]), 1)
     first = flat.origin + margin * sum(strides)
     code = MODE_CODES[mode]
     parts = list(boxes(target.shape[fixed:], _block(target.size)))

@@ -8,6 +8,7 @@ Slices that would leave threads idle, and those too large to be held once a thre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,10 @@ from gpu_stackcorr.moments import Moments, concatenate
 from gpu_stackcorr.threads import allowed_threads, use_threads
 
 from .displacement import displacement
+from .memory import Memory
 from .moments import moments
 from .parallel import cut, run
-from .warp import warp
+from .warp import pull, ready
 
 LARGEST_GROUP = 8
 """Deformed slices that a thread correlates together: a call takes 0.4 ms a reference, however small the slices."""
@@ -53,14 +55,19 @@ def warp_moments(
     alone = _slices_alone(len(slices), shape[0] * shape[1])
     groups = [*_groups(alone, slices[0].nbytes), *(slice(n, n + 1) for n in range(alone, len(slices)))]
     parts: list[list[Moments]] = [[]] * len(groups)
+    spare: list[_Workspace] = []
 
     def measure(number: int) -> None:
         numbers = range(*groups[number].indices(len(slices)))
-        warped = np.empty((len(numbers), *shape), slices.dtype.newbyteorder("="))
+        space = _taken(spare)
+        warped = space.warped.array((len(numbers), *shape), slices.dtype.newbyteorder("="))
+        field = space.field.array((2, *shape), dtype)
         for target, n in zip(warped, numbers, strict=True):
-            field = displacement(seed, stream[:, n], shape, alpha=alpha, sigma=sigma, truncate=truncate, dtype=dtype)
-            target[...] = warp(slices[n], field, axes=(0, 1), order=order, mode=mode, cval=cval)
+            displacement(seed, stream[:, n], shape, alpha=alpha, sigma=sigma, truncate=truncate, dtype=dtype, out=field)
+            source = ready(slices[n], 0, order, mode, cval, space.margins)
+            pull(source, field, target, order=order, mode=mode, cval=cval)
         parts[number] = moments(references, warped, reference_mask=reference_mask, tiles=tiles)
+        spare.append(space)
 
     def measure_in_one_thread(number: int) -> None:
         with use_threads(1):
@@ -71,6 +78,22 @@ def warp_moments(
     for number in range(len(groups) - together, len(groups)):
         measure(number)
     return [concatenate(pairs) for pairs in zip(*parts, strict=True)]
+
+
+class _Workspace(NamedTuple):
+    """What a thread holds, of one group of slices after the other."""
+
+    field: Memory
+    warped: Memory
+    margins: Memory
+
+
+def _taken(spare: list[_Workspace]) -> _Workspace:
+    """Return a workspace that no thread uses."""
+    try:
+        return spare.pop()
+    except IndexError:
+        return _Workspace(Memory(), Memory(), Memory())
 
 
 def _slices_alone(count: int, pixels: int) -> int:

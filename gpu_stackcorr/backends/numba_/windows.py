@@ -1,14 +1,13 @@
-"""Rows at order 1 where neighbours along x lie side by side: placed, picked and weighted in one pass over vectors.
+"""Rows at orders 1 and 3 where neighbours along x lie side by side: placed, picked and weighted in one pass.
 
 A window is as many samples as a vector of 64 bytes holds. Its displacements become floors, fractions and 32-bit offsets
-in vectors; the two neighbours along x that a sample needs of each line come by one load of twice their size, a sample
-at a time; weights and sums are vectors again. It is written in vectors, as LLVM IR without any instruction of a
-particular processor, since LLVM does not make them of a plain loop: with the steps in loops of their own (`placing`,
-`gathering`), or where it takes hardware gathers of single samples, a row takes twice as long. On a core of a Zen 5, ns
-a sample of 768 x 1024 in float32, alpha 250 and sigma 5: 0.9, in loops of their own 2.0; OpenCV's remap 1.5.
+in vectors; the neighbours along x that a sample needs of each line come by one load, a sample at a time; weights and
+sums are vectors again. It is written in vectors, as LLVM IR without any instruction of a particular processor, since
+LLVM does not make them of a plain loop: with the steps in loops of their own (`placing`, `gathering`), or where it
+takes hardware gathers of single samples, a row takes two (order 1) to five times (order 3) as long.
 
-Samples are added in SciPy's order: taps in C order, weights axis by axis. Nothing is contracted, so that a sample has
-the same bits here and alone.
+At order 1 taps are added as in SciPy: in C order, weights axis by axis. Nothing is contracted, so that a sample has the
+same bits here and alone.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from .transposing import turned
 from .vectors import F32, F64, I32, I64, cgutils, constant, load, splat, vector
 
 kinds: Any = types
@@ -30,21 +30,21 @@ FARTHEST_OFFSET = 1 << 29
 """How far a tap may lie from its place along an axis for offsets to fit 32 bits; samples further off go one by one."""
 
 
-def _linear_windows(ndim: int) -> Any:
+def _windows(ndim: int, order: int) -> Any:
     """Return the intrinsic for the last `ndim` axes of three."""
 
     @intrinsic
-    def linear_windows(
+    def windows(
         _typing: Any, source: Any, _first: Any, _strides: Any, _low: Any, _high: Any, _along: Any, moves: Any, out: Any,
         outside: Any,
     ) -> Any:  # fmt: skip
-        """Fill `out` with samples at order 1, and return in how many windows some are outside.
+        """Fill `out` with samples, and return in how many windows some are outside.
 
         Parameters
         ----------
         source : flat array
         _first : int
-            Index of the row's first sample, not displaced.
+            Index of the first tap of the row's first sample, not displaced.
         _strides : three ints
             In elements; that of x is 1.
         _low, _high : three ints each
@@ -60,23 +60,24 @@ def _linear_windows(ndim: int) -> Any:
         signature = types.int64(source, types.int64, triple, triple, triple, types.int64, moves, out, outside)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return _Row(context, builder, signature, arguments, ndim).fill()
+            return _Row(context, builder, signature, arguments, ndim, order).fill()
 
         return signature, generate
 
-    return linear_windows
+    return windows
 
 
-linear_windows_2d: Any = _linear_windows(2)
-linear_windows_3d: Any = _linear_windows(3)
+linear_windows_2d = _windows(2, 1)
+linear_windows_3d = _windows(3, 1)
+cubic_windows_2d = _windows(2, 3)
 
 
 class _Row:
     """Writes the loop over the windows of a row."""
 
-    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any, ndim: int) -> None:
+    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any, ndim: int, order: int) -> None:
         source, _, _, _, _, _, moves, out, outside = signature.args
-        self.context, self.builder, self.axes = context, builder, range(3 - ndim, 3)
+        self.context, self.builder, self.axes, self.order = context, builder, range(3 - ndim, 3), order
         self.source_type = source.dtype
         self.real = context.get_value_type(out.dtype)
         self.lanes = WINDOW_BYTES // (out.dtype.bitwidth // 8)
@@ -101,7 +102,7 @@ class _Row:
             start, last = builder.mul(loop.index, lanes), builder.sub(self.width, lanes)
             start = builder.select(builder.icmp_signed("<", start, last), start, last)
             inside, offsets, fractions = self._placed(start)
-            total = self._weighted([self._pairs(offsets, line) for line in lines], fractions)
+            total = (self._linear if self.order == 1 else self._cubic)(lines, offsets, fractions)
             self._store(builder.gep(self.out, [start]), total)
             bits = builder.bitcast(builder.not_(inside), ir.IntType(self.lanes))
             builder.store(builder.zext(bits, I64), builder.gep(self.outside, [loop.index]))
@@ -110,13 +111,12 @@ class _Row:
         return builder.load(count)
 
     def _lines(self) -> list[Any]:
-        """Return where the first sample of each line of taps lies: 2 or 4, in C order."""
+        """Return where the first sample of each line of taps lies, in C order."""
         lines = []
-        for steps in product((0, 1), repeat=len(self.axes) - 1):
+        for steps in product(range(self.order + 1), repeat=len(self.axes) - 1):
             at = self.first
             for axis, step in zip(self.axes, steps, strict=False):
-                if step:
-                    at = self.builder.add(at, self.strides[axis])
+                at = self.builder.add(at, self.builder.mul(self.strides[axis], ir.Constant(I64, step)))
             lines.append(self.builder.gep(self.source, [at]))
         return lines
 
@@ -184,29 +184,77 @@ class _Row:
         return values
 
     def _real(self, values: Any) -> Any:
-        """Return the reals that samples are, or that integers become."""
-        builder, reals = self.builder, vector(self.real, self.lanes)
+        """Return the reals that samples are, be it as bits, or that integers become."""
+        builder, reals = self.builder, vector(self.real, values.type.count)
         if isinstance(self.source_type, kinds.Integer):
             return builder.sitofp(values, reals) if self.source_type.signed else builder.uitofp(values, reals)
-        if values.type.element == F64:
-            return values
-        values = builder.bitcast(values, vector(F32, self.lanes))
-        return values if self.real == F32 else builder.fpext(values, reals)
+        if isinstance(values.type.element, ir.IntType):
+            values = builder.bitcast(values, vector(F32, values.type.count))
+        return values if values.type == reals else builder.fpext(values, reals)
 
-    def _weighted(self, lines: list[tuple[Any, Any]], fractions: list[Any]) -> Any:
-        """Return the weighted sums of all taps."""
+    def _linear(self, lines: list[Any], offsets: Any, fractions: list[Any]) -> Any:
+        """Return the weighted sums of all taps at order 1."""
         builder = self.builder
         one = ir.Constant(fractions[0].type, [1.0] * self.lanes)
         weights = [(builder.fsub(one, t), t) for t in fractions]
         total = None
-        for taps, steps in zip(lines, product((0, 1), repeat=len(self.axes) - 1), strict=True):
-            for tap, last in zip(taps, weights[-1], strict=True):
+        for line, steps in zip(lines, product((0, 1), repeat=len(self.axes) - 1), strict=True):
+            for tap, last in zip(self._pairs(offsets, line), weights[-1], strict=True):
                 value = tap
                 for own, step in zip(weights, steps, strict=False):
                     value = builder.fmul(value, own[step])
                 value = builder.fmul(value, last)
                 total = value if total is None else builder.fadd(total, value)
         return total
+
+    def _cubic(self, lines: list[Any], offsets: Any, fractions: list[Any]) -> Any:
+        """Return the weighted sums of 4 x 4 taps at order 3: along y sample by sample, along x for all."""
+        across, along = (self._cubic_weights(t) for t in fractions)
+        sums = [self._sum_across(lines, offsets, across, lane) for lane in range(self.lanes)]
+        columns = [turned(self.builder, sums[k : k + 4]) for k in range(0, self.lanes, 4)]
+        total: Any = None
+        for parts, weight in zip(zip(*columns, strict=True), along, strict=True):
+            value = self.builder.fmul(self._joined(list(parts)), weight)
+            total = value if total is None else self.builder.fadd(total, value)
+        return total
+
+    def _sum_across(self, lines: list[Any], offsets: Any, weights: list[Any], lane: int) -> Any:
+        """Return four neighbours along x of one sample, summed over its lines."""
+        builder, number = self.builder, ir.Constant(I32, lane)
+        offset = builder.sext(builder.extract_element(offsets, number), I64)
+        total: Any = None
+        for line, weight in zip(lines, weights, strict=True):
+            place = builder.bitcast(builder.gep(line, [offset]), vector(line.type.pointee, 4).as_pointer())
+            taps = builder.load(place)
+            taps.align = self.source_type.bitwidth // 8
+            value = builder.fmul(self._real(taps), splat(builder, builder.extract_element(weight, number), 4))
+            total = value if total is None else builder.fadd(total, value)
+        return total
+
+    def _cubic_weights(self, t: Any) -> list[Any]:
+        """Return the four weights of cubic B-splines, left to right, at fractions of a knot interval."""
+        builder = self.builder
+
+        def number(value: float) -> Any:
+            return ir.Constant(t.type, [value] * self.lanes)
+
+        def outer(x: Any) -> Any:  # x^3 / 6
+            return builder.fmul(builder.fmul(builder.fmul(x, x), x), number(1 / 6))
+
+        def inner(x: Any) -> Any:  # 2/3 - x^2 (1 - x/2)
+            bend = builder.fmul(builder.fmul(x, x), builder.fsub(number(1.0), builder.fmul(x, number(0.5))))
+            return builder.fsub(number(2 / 3), bend)
+
+        s = builder.fsub(number(1.0), t)
+        return [outer(s), inner(t), inner(s), outer(t)]
+
+    def _joined(self, parts: list[Any]) -> Any:
+        """Return vectors laid end to end, two by two."""
+        while len(parts) > 1:
+            width = ir.Constant(vector(I32, 2 * parts[0].type.count), list(range(2 * parts[0].type.count)))
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [self.builder.shuffle_vector(*pair, width) for pair in pairs]
+        return parts[0]
 
     def _store(self, place: Any, values: Any) -> None:
         self.builder.store(values, self.builder.bitcast(place, values.type.as_pointer())).align = 4
