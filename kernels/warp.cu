@@ -15,7 +15,7 @@
 //         of 7.8 instructions. Counted in the machine code of sm_90, inside of the image, with 8 rows a thread:
 //             float32  16 bytes, 125 instructions' time:   86 instructions     uint8  10 bytes, 78:   111
 //         and in three dimensions 20 bytes, 155: 120, and 14 bytes, 109: 162. So float32 is bound by bytes, and uint8
-//         by instructions: if all slots are used, at 70 % of the bandwidth, in volumes at 67 %. A quarter of them are of
+//         by instructions: if all slots are used, at 70 % of the bandwidth, in volumes at 67 %. A quarter are of
 //         float64, for SciPy's bits; where float64 runs at 1/64 (sm_75, sm_86, sm_89, sm_120) they are what it takes.
 //         Orders 2 to 5 of float32 in two dimensions: 131, 168, 237, 296. What a gather costs that spreads a warp's
 //         load over 15 lines of 128 bytes, as the field of alpha 250 and sigma 5 does, only a GPU can tell.

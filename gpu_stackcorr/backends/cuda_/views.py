@@ -56,7 +56,3 @@ class View:
         """Return a view of `shape`, with steps of 0 along axes of one sample."""
         steps = tuple(step if size > 1 else 0 for size, step in zip(self.shape, self.steps, strict=True))
         return View(self.array, self.first, tuple(shape), steps)
-
-    def extent(self, axes: Sequence[int]) -> int:
-        """Return how far apart samples are at most that differ along some axes."""
-        return sum((self.shape[axis] - 1) * self.steps[axis] for axis in axes)
