@@ -65,7 +65,7 @@ part tests 170 "$python" bench/gpu/run_tests.py "${tests[@]}"
 for tool in memcheck racecheck; do
   if command -v compute-sanitizer >/dev/null; then
     # Without CuPy's pool an array ends where its memory ends.
-    CUDA_NO_POOL=1 part "$tool" 40 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+    CUDA_NO_POOL=1 part "$tool" 50 compute-sanitizer --tool "$tool" --error-exitcode 9 \
       "$python" -m pytest -q -m gpu -p no:cacheprovider tests/test_cuda_arrays.py -k "$checked"
   else
     printf '%s\t-\t0\n' "$tool" >>"$folder/parts.tsv"

@@ -84,6 +84,44 @@ def test_elastic_transform_and_its_labels(cupy, order):
     assert different.mean() < 0.01  # positions in float32 fall on the other side of a half
 
 
+@pytest.mark.parametrize("of_image", ["host", "device"])
+@pytest.mark.parametrize("of_labels", ["host", "device"])
+def test_image_and_labels_come_back_each_where_it_was(cupy, of_image, of_labels):
+    place = {"host": np.asarray, "device": cupy.asarray}
+    kind = {"host": np.ndarray, "device": cupy.ndarray}
+    image, labels = STACK["float32"][0], np.arange(33 * 48).reshape(33, 48)
+    found = gsc.elastic_transform(place[of_image](image), 5.0, 2.0, labels=place[of_labels](labels), seed=1)
+    assert isinstance(found[0], kind[of_image])
+    assert isinstance(found[1], kind[of_labels])
+
+
+VIEWS = {
+    "reversed": lambda a: a[..., ::-1, ::-1],
+    "every other": lambda a: a[..., ::2, 1::2],
+    "transposed": lambda a: a.swapaxes(-1, -2),
+    "a crop": lambda a: a[..., 3:30, 5:42],
+    "at an odd address": lambda a: a.reshape(-1)[1 : 1 + 6 * 31 * 47].reshape(6, 31, 47),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("dtype", STACK)
+def test_views_of_device_arrays(cupy, dtype, view):
+    stack = STACK[dtype]
+    seen, host = VIEWS[view](cupy.asarray(stack)), np.ascontiguousarray(VIEWS[view](stack))
+    r = gsc.stack_correlation(host, backend="numpy").statistic
+    np.testing.assert_allclose(gsc.stack_correlation(seen).statistic, r, rtol=1e-12)
+    matrix = gsc.correlation_matrix(host, backend="numpy").statistic
+    np.testing.assert_allclose(gsc.correlation_matrix(seen).statistic, matrix, rtol=1e-9, atol=1e-12)
+    for compute in (
+        lambda a, b: gsc.gaussian_filter(a, 2.0, backend=b),
+        lambda a, b: gsc.elastic_transform(a, 5.0, 2.0, axes=(1, 2), seed=1, backend=b),
+        lambda a, b: gsc.spline_filter(a, backend=b),
+    ):
+        exact = compute(host, "numpy")
+        np.testing.assert_allclose(cupy.asnumpy(compute(seen, None)), exact, atol=1 if dtype == "uint8" else 1e-4)
+
+
 def test_warp_by_a_field_of_the_host(cupy):
     image, field = STACK["uint8"][0], rng.normal(size=(2, 33, 48)).astype(np.float32)
     on_both(cupy, lambda a, b: gsc.warp(a, field, backend=b), image, kind=cupy.ndarray, tolerance=1)
