@@ -39,8 +39,8 @@ __device__ __forceinline__ void add_group(Real (&sum)[OUT], Real (&left)[OUT], R
   }
 }
 
-// Adds the pairs of taps top, ..., bottom + 1; bottom is a multiple of OUT. from_left is where the sample up(top) before
-// output 0 lies, from_right where the sample `bottom` behind it lies.
+// Adds the pairs of taps top, ..., bottom + 1; bottom is a multiple of OUT. from_left is where the sample up(top)
+// before output 0 lies, from_right where the sample `bottom` behind it lies.
 template <int PITCH, int GROUP, class Real>
 __device__ __forceinline__ void add_pairs(Real (&sum)[OUT], const Real* from_left, const Real* from_right,
                                           const Real* __restrict__ weights, int top, int bottom) {

@@ -28,4 +28,6 @@ __device__ __forceinline__ void philox_block(u64 (&word)[4], u64 block, u64 seed
 }
 
 // 2 u - 1 of the float32 number u that a half of a word gives; exact.
-__device__ __forceinline__ float centred(u32 half) { return (float)((int)(half ^ 0x80000000u) >> 8) * (1.0f / 8388608.0f); }
+__device__ __forceinline__ float centred(u32 half) {
+  return (float)((int)(half ^ 0x80000000u) >> 8) * (1.0f / 8388608.0f);
+}

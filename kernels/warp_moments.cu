@@ -1,39 +1,49 @@
-// warp_moments.cu: moments of references with elastically deformed slices; no noise and no deformed slice in memory.
+// warp_moments.cu: moments of references with elastically deformed slices; no deformed slice is ever in memory.
 //
-//   noise[a, y, x] = 2 u - 1 of the float32 numbers u of stream a;  smooth along y, then along x, times scale[a]: d[a]
+//   d[a, y, x] = scale[a] sum over t of w[|t|] columns[a, y, x + t],   columns what noise_columns.cu makes
 //   v(y, x) = slice(y + d[0], x + d[1]), bilinear, rounded to the slice's type as SciPy does
-//   per box of pixels: sum v, sum v^2 and sum x_k v, or of deviations from a shift, for `total_cells` (moments_total.cu)
+//   per box of pixels: sum v, sum v^2 and sum x_k v, or of deviations from a shift, for moments_total.cu
 //
-// The same bits as `displacement`, `warp` of integers and exact moments one after the other: the taps are added by
-// fir.cuh, as in gaussian.cu, along y first; integers are interpolated in float64, in SciPy's order of operations,
-// float32 in float32.
+// The same bits as `displacement`, `warp` of integers and exact moments one after the other: taps are added by
+// fir.cuh as in gaussian.cu, along y first; integers are interpolated in float64 in SciPy's order. float32 is
+// interpolated in float32, so that alike taps give their own value; sums are centred as in moments_floats.cu.
 //
-// noise_columns  draws and smooths along y. Out (fields, height, width) float32. Grid (strips of 32 columns and segments
-//                of rows, fields), strided over, block 256. A block marches down its strip in steps of 64 rows: each thread
-//                draws one Philox block, eight neighbours in a row, and makes eight outputs of one column. The last rows
-//                move up in shared memory, so that noise is drawn once; a segment that begins inside draws its halo
-//                again, and there is more than one where there are few fields.
-// warp_moments   all the rest. Grid (tiles, slices), strided over, block 256, a tile of at most 64 x 64 pixels:
-//                  1  each warp smooths four rows at once in shared memory of its own, eight outputs a thread, and takes
-//                     the results back side by side: both components of 16 pixels a thread stay in registers;
-//                  2  the block copies the slice with `reach` pixels around the tile, its borders folded; every pixel is
-//                     gathered there, and from global memory what lies further or needs the mode's own rules (`sample_far`);
-//                  3  deformed pixels go to shared memory, and each warp sums boxes of at most 16 x 32 of them with all
-//                     references. A tile is some boxes side by side, a cell some boxes: the two do not depend on each
-//                     other, and small cells leave no thread idle. Warp sums have an order of their own: no atomics.
-//                The three take the same shared memory in turn.
-// Lost           a copy of 64 x 64 with sums in the registers of the thread that gathered: a tile must then be a cell's,
-//                and cells of 16 x 16 pixels copy 36 times their own. Rows before columns, as in the prototype: the
-//                other order of the two passes has other bits than `displacement`.
-// Limits         the windows of 64 rows and of a row of 64 pixels with their halo, in 47 KiB of shared memory; sides of
-//                fewer than 2^30 pixels, so that what is around a tile has 32-bit indices.
+// Launch  grid (tile columns, tile rows, slices), strided over, block 256; a tile has at most 32 x 64 pixels.
+// Tile    1  Each warp smooths four rows in shared memory of its own, eight neighbouring outputs a thread, and takes
+//            the results back side by side: both components of eight pixels a thread stay in registers.
+//         2  The block copies the slice with `reach` pixels around the tile, its borders folded, and gathers from
+//            there; on a field of alpha 250 and sigma 5 a warp's load touches 15 lines of global memory, and of
+//            shared memory it takes 2.5 turns. What lies further, or where the mode has a rule of its own, comes from
+//            `sample_far`.
+//         3  Deformed pixels go to shared memory, and each warp sums boxes of at most 16 x 32 of them with all
+//            references: one gather for any number of them. Cells are cut into boxes, and boxes side by side fill a
+//            tile, so that small cells leave no thread idle.
+//         The three use the same shared memory in turn.
+// Order   of the sums: lane by lane down the rows of a box, then the lanes; boxes in `total_cells`. No atomics: the
+//         bits of a pair depend on sizes and edges alone.
+// Limits  what is below 48 KiB of shared memory: the windows of a radius of 120, a copy of the slice of 47 KiB; sides
+//         of fewer than 2^30 pixels, so that what is around a tile has 32-bit indices.
+// Floor   of uint8, K = 1, radius 20 and reach 41, both kernels. Bytes a pixel: 17, 8 written and 8 read between the
+//         kernels, and the slice; the references come from L2: 0.51 ms for 165 x 768 x 1024 pixels at 4.3 TB/s, an
+//         H200's copy. Instructions a pixel on sm_90, inside of an image whose rows are whole words, by the blocks of
+//         the machine code and how often each runs: 214 in noise_columns, 152 for rows, 27 for the copy, 72 to
+//         gather, 23 for boxes, 17 for all else: 505, which take 1.96 ms at the full rate of issue. 22 of them are
+//         float64 at half rate, 0.17 ms of its units; where that is 1/64 (sm_75, sm_86, sm_89, sm_120) they bound
+//         all. Not measured.
+// Lost    Counted, not measured. Rows before columns, as the prototype had it: other bits than `displacement`. Tiles
+//         of 64 x 64: half the copy, but twice the displacements in registers, and floats from 22 pixels around
+//         instead of 31. A tile that is one cell with sums in the registers of the gather: a cell of 16 x 16 pixels
+//         would copy 37 times its own.
+//         References in types of their own: 3 bytes of L2 less, and five times the instantiations. The radius as a
+//         template: 45 instructions less, and a compilation a radius.
 #include "block_sums.cuh"
-#include "boundary.cuh"
 #include "byte_planes.cuh"
 #include "fir.cuh"
+#include "interpolation.cuh"
+#include "samples.cuh"
 
 constexpr int LANES = 32, THREADS = LANES * WARPS;
-constexpr int LINES = 4;                              // rows of a tile that a warp smooths, eight outputs a thread
+constexpr int LINES = 4;  // rows of a tile that a warp smooths, eight outputs a thread
 constexpr int TILE_ROWS = LINES * WARPS, TILE_COLUMNS = 64;  // at most
 constexpr int HALVES = TILE_COLUMNS / LANES, PIXELS = LINES * HALVES;
 constexpr int MOST_ROWS = 256;  // of the copy of a tile
@@ -49,11 +59,11 @@ __device__ __forceinline__ void smooth_rows(float (&d)[PIXELS], float* window, c
                                             const float* __restrict__ weights, float centre, int radius, float scale) {
   const int lane = threadIdx.x % LANES, edge = up(radius, OUT), pitch = window_pitch(edge);
   float* const own = window + lane / ROW_THREADS * pitch + lane % ROW_THREADS * (OUT + 1);
-  // Four pieces of 32 samples of each row at once; the last row again where the tile ends.
+  // Four pieces of 32 samples of two rows at once; the last row again where the tile ends.
 #pragma unroll 1
   for (int first = 0; first < across + 2 * edge; first += PIECES * LANES) {
     const int c = first + lane, x = left - edge + c;
-#pragma unroll
+#pragma unroll 2
     for (int r = 0; r < LINES; r++) {
       const float* const from = columns + (i64)min(r, rows - 1) * width + x;
       float* const to = window + r * pitch + padded(first) + padded(lane);
@@ -80,10 +90,7 @@ __device__ __forceinline__ void smooth_rows(float (&d)[PIXELS], float* window, c
   // No barrier: where a lane read, it alone writes samples of the next component.
 }
 
-// What pixels are interpolated in.
-template <class T> struct Computed { typedef double type; };
-template <> struct Computed<float> { typedef float type; };
-template <class T> using Real = typename Computed<T>::type;
+template <class T> using Real = typename Computed<T>::type;  // what pixels are interpolated in
 
 // A pixel as a number: an addition instead of a conversion, which has a quarter of its rate or less. The bits of 2^52 +
 // n are those of 2^52 and n side by side, for n from 0 to 2^32 - 1.
@@ -107,33 +114,22 @@ __device__ __forceinline__ float bilinear(float a, float b, float c, float d, fl
   return fmaf(y, lower - upper, upper);
 }
 
-template <class T> __device__ __forceinline__ T rounded(double v) { return (T)__double2int_rz(v + (v < 0.0 ? -0.5 : 0.5)); }
-template <> __device__ __forceinline__ bool rounded<bool>(double v) { return v >= 0.5; }
-template <class T> __device__ __forceinline__ T rounded(float v) { return v; }
-
-// A value within the range of the type; NaN is 0.
-template <class T> __device__ __forceinline__ double limited(double v) {
-  constexpr bool TRUTH = T(2) == T(1);
-  constexpr double HIGH = TRUTH ? 1.0 : T(-1) < T(0) ? (1 << (8 * sizeof(T) - 1)) - 1 : (1 << 8 * sizeof(T)) - 1;
-  constexpr double LOW = T(-1) < T(0) ? -HIGH - 1.0 : 0.0;
-  return v != v ? 0.0 : min(max(v, LOW), HIGH);
+// A value that lies within the range of the type, and one that may not; half away from zero.
+template <class T> __device__ __forceinline__ T rounded_inside(double v) {
+  return (T)__double2int_rz(v + (T(-1) < T(0) && v < 0.0 ? -0.5 : 0.5));
 }
-template <> __device__ __forceinline__ double limited<float>(double v) { return v; }
+template <> __device__ __forceinline__ bool rounded_inside<bool>(double v) { return v >= 0.5; }
+template <class T> __device__ __forceinline__ T rounded_inside(float v) { return v; }
+template <class T> __device__ __forceinline__ T sample_of(double v) { return rounded<T>(v); }
+template <> __device__ __forceinline__ bool sample_of<bool>(double v) { return v >= 0.5; }
+template <class T> __device__ __forceinline__ T sample_of(float v) { return v; }
 
-constexpr float FARTHEST = 4611686018427387904.0f;  // 2^62: from here on displacements are outside of every image
-
-// The value at (y + dy, x + dx) wherever that is, not rounded yet. Not inlined: hardly any pixel comes here.
+// The value at (y + dy, x + dx) wherever that is. Not inlined: hardly any pixel comes here.
 template <class T>
-__device__ __noinline__ Real<T> sample_far(const T* __restrict__ image, i64 y, i64 x, float dy, float dx, i64 height, i64 width,
-                                    int mode, double cval) {
-  const Real<T> outside = (Real<T>)limited<T>(cval);
-  if (!(fabsf(dy) < FARTHEST && fabsf(dx) < FARTHEST)) return outside;
-  const i64 whole_y = __float2ll_rd(dy), whole_x = __float2ll_rd(dx);
-  double fy = (double)dy - (double)whole_y, fx = (double)dx - (double)whole_x;
-  y += whole_y, x += whole_x;
-  if (fy >= 1.0) y++, fy = 0.0;  // -1e-17 is -1 + 1.0 after rounding
-  if (fx >= 1.0) x++, fx = 0.0;
-  if (!enter(y, fy, height, mode) || !enter(x, fx, width, mode)) return outside;
+__device__ __noinline__ T sample_far(const T* __restrict__ image, i64 y, i64 x, float dy, float dx, i64 height,
+                                     i64 width, int mode, double cval) {
+  double fy, fx;
+  if (!find(y, dy, height, mode, y, fy) || !find(x, dx, width, mode, x, fx)) return sample_of<T>((Real<T>)cval);
   const i64 rows[2] = {fold(y, height, mode), fold(y + 1, height, mode)};
   const i64 columns[2] = {fold(x, width, mode), fold(x + 1, width, mode)};
   Real<T> tap[2][2];
@@ -142,12 +138,11 @@ __device__ __noinline__ Real<T> sample_far(const T* __restrict__ image, i64 y, i
 #pragma unroll
     for (int j = 0; j < 2; j++)
       tap[i][j] = rows[i] < 0 || columns[j] < 0 ? (Real<T>)cval : number_of(image[rows[i] * width + columns[j]]);
-  const Real<T> value = bilinear(tap[0][0], tap[0][1], tap[1][0], tap[1][1], (Real<T>)fy, (Real<T>)fx);
-  return (Real<T>)limited<T>(value);
+  return sample_of<T>(bilinear(tap[0][0], tap[0][1], tap[1][0], tap[1][1], (Real<T>)fy, (Real<T>)fx));
 }
 
 // Whether what is pulled to (y, x) lies in the copy. Modes with rules of their own leave alone what has all its taps
-// inside; the carry of `sample_far` moves others only.
+// inside. The carry of `find` moves others only.
 __device__ __forceinline__ bool is_near(int y, int x, float dy, float dx, int height, int width, int reach, int mode) {
   const int whole_y = __float2int_rd(dy), whole_x = __float2int_rd(dx);
   const bool near = fabsf(dy) < (float)reach && fabsf(dx) < (float)reach;
@@ -161,13 +156,13 @@ template <class T> __device__ __forceinline__ T sample_near(const T* own, int pi
   const T* const tap = own + whole_y * pitch + whole_x;
   Real<T> fy, fx;
   take_fraction(fy, dy, whole_y), take_fraction(fx, dx, whole_x);
-  return rounded<T>(bilinear(number_of(tap[0]), number_of(tap[1]), number_of(tap[pitch]), number_of(tap[pitch + 1]), fy,
-                             fx));
+  const Real<T> a = number_of(tap[0]), b = number_of(tap[1]);
+  return rounded_inside<T>(bilinear(a, b, number_of(tap[pitch]), number_of(tap[pitch + 1]), fy, fx));
 }
 
 // A box of a slice in shared memory, 8 bytes a load; row r holds row row_of[r] of the slice, column c pixel left + c,
-// folded into it. `left` is a multiple of 8 bytes, a row has `packs` of them, and a thread keeps its column. What stands
-// for the constant may hold anything.
+// folded into it. `left` is a multiple of 8 bytes, a row has `packs` of them, and a thread keeps its column. What
+// stands for the constant may hold anything.
 template <class T>
 __device__ __forceinline__ void copy_box(T* copy, const T* __restrict__ image, const int* row_of, int left, int rows,
                                          int packs, int width, int mode, u64 begin, u64 end) {
@@ -242,7 +237,7 @@ __device__ __forceinline__ void sum_box(const T* tile, int down, int across, con
 #pragma unroll
     for (int j = 0; j < K; j++) from[j] = references + (K == 1 ? k : min(k + j, reference_count - 1)) * pixels + at;
     Part sum = 0, square = 0, product[K] = {};
-#pragma unroll(K == 1 ? 4 : 1)
+#pragma unroll(K == 1 && !MASKED ? 2 : 1)
     for (int row = start; row < down; row += step) {
       const bool counts = MASKED ? *mask : true;
       const T pixel = tile[row * TILE_COLUMNS + column];
@@ -272,93 +267,93 @@ __device__ __forceinline__ void sum_box(const T* tile, int down, int across, con
 // Layout  slices (count, height, width); `columns` (2, count, height, width) and scales (2, count), y first; references
 //         (K, height, width); masks null, (height, width) or (K, height, width) with a step of 0 or of pixels; alone_x
 //         (K, blocks) of the references; alone (count, blocks), under masks (K, count, blocks); products (K, count,
-//         blocks). Tile row i has the block rows tile_rows[i]..tile_rows[i + 1] - 1, which begin at
-//         rows[...], likewise columns.
+//         blocks). Block row i begins at row rows[i], tile row i at block row tile_rows[i]; likewise columns.
 template <class T, class X, int K, bool MASKED>
 __global__ void __launch_bounds__(THREADS, K == 1 && !MASKED && sizeof(X) == 4 ? 3 : 2)
     warp_moments(const T* __restrict__ slices, const float* __restrict__ columns, const float* __restrict__ scales,
                  const float* __restrict__ weights, float centre, int radius, const X* __restrict__ references,
                  const bool* __restrict__ masks, i64 mask_step, int reference_count,
                  const Alone<Sum<X>>* __restrict__ alone_x, const int* __restrict__ tile_rows,
-                 const int* __restrict__ tile_columns, int tiles_y, int tiles_x, const int* __restrict__ rows,
-                 const int* __restrict__ block_columns_begin, int block_columns, i64 blocks, int height, int width,
-                 i64 count, int reach, int mode, double cval, Alone<Sum<X>>* __restrict__ alone,
-                 Sum<X>* __restrict__ products) {
+                 const int* __restrict__ tile_columns, int tiles_y, int tiles_x, const int* __restrict__ block_rows,
+                 const int* __restrict__ block_columns, int blocks_x, i64 blocks, int height, int width, i64 count,
+                 int reach, int mode, double cval, Alone<Sum<X>>* __restrict__ alone, Sum<X>* __restrict__ products) {
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ int row_of[MOST_ROWS];
   constexpr int N = 8 / sizeof(T);
   const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
   const i64 pixels = (i64)height * width;
-  const u64 begin = (u64)slices, end = (u64)(slices + count * pixels);
+  const auto take = [&](i64 slice, int tile_y, int tile_x) {
+    const int first_row = tile_rows[tile_y], end_row = tile_rows[tile_y + 1];
+    const int first_column = tile_columns[tile_x], end_column = tile_columns[tile_x + 1];
+    const int top = block_rows[first_row], bottom = block_rows[end_row];
+    const int left = block_columns[first_column], right = block_columns[end_column];
+    const int y = top + warp * LINES, x = left + lane;  // of this thread's first pixel
+    const T* const image = slices + slice * pixels;
+
+#pragma unroll 1
+    for (int r = threadIdx.x; r < bottom - top + 2 * reach; r += THREADS)
+      row_of[r] = max(0, fold(top - reach + r, height, mode));
+
+    float d[2][PIXELS];
+    if (y < bottom)
+#pragma unroll
+      for (int axis = 0; axis < 2; axis++)
+        smooth_rows(d[axis], (float*)memory + warp * LINES * window_pitch(up(radius, OUT)),
+                    columns + (axis * count + slice) * pixels + (i64)y * width, bottom - y, left, right - left, width,
+                    weights, centre, radius, scales[axis * count + slice]);
+    __syncthreads();
+
+    T* const copy = (T*)memory;
+    const int copy_left = (left - reach) & ~(N - 1);
+    const int packs = (right + reach - copy_left + N - 1) / N, pitch = packs * N;
+    copy_box(copy, image, row_of, copy_left, bottom - top + 2 * reach, packs, width, mode, (u64)slices,
+             (u64)(slices + count * pixels));
+    __syncthreads();
+
+    T deformed[PIXELS];
+    u32 distant = 0;  // bit p: pixel p
+    const T* const own = copy + (y - top + reach) * pitch + x - copy_left;
+#pragma unroll
+    for (int p = 0; p < PIXELS; p++) {
+      const int r = p / HALVES, c = p % HALVES * LANES;
+      deformed[p] = T(0);
+      if (y + r < bottom && x + c < right) {
+        if (is_near(y + r, x + c, d[0][p], d[1][p], height, width, reach, mode))
+          deformed[p] = sample_near(own + r * pitch + c, pitch, d[0][p], d[1][p]);
+        else distant |= 1u << p;
+      }
+    }
+    __syncthreads();
+
+    T* const tile = (T*)memory;
+    T* const to = tile + warp * LINES * TILE_COLUMNS + lane;
+#pragma unroll
+    for (int p = 0; p < PIXELS; p++) to[p / HALVES * TILE_COLUMNS + p % HALVES * LANES] = deformed[p];
+    for (; distant; distant &= distant - 1) {
+      const int number = __ffs(distant) - 1, r = number / HALVES, c = number % HALVES * LANES;
+      float dy = 0, dx = 0;
+#pragma unroll
+      for (int p = 0; p < PIXELS; p++)
+        if (p == number) dy = d[0][p], dx = d[1][p];
+      to[r * TILE_COLUMNS + c] = sample_far(image, (i64)(y + r), (i64)(x + c), dy, dx, (i64)height, (i64)width, mode,
+                                            cval);
+    }
+    __syncthreads();
+
+    int box = 0;
+    for (int row = first_row; row < end_row; row++)
+      for (int column = first_column; column < end_column; column++, box++) {
+        if (box % WARPS != warp) continue;
+        const int box_top = block_rows[row], down = block_rows[row + 1] - box_top;
+        const int box_left = block_columns[column], across = block_columns[column + 1] - box_left;
+        const i64 block = (i64)row * blocks_x + column, corner = (i64)box_top * width + box_left;
+        sum_box<T, X, K, MASKED>(tile + (box_top - top) * TILE_COLUMNS + box_left - left, down, across,
+                                 references + corner, MASKED ? masks + corner : nullptr, mask_step, reference_count,
+                                 width, pixels, alone_x + block, slice, count, block, blocks, alone, products);
+      }
+    __syncthreads();
+  };
   for (i64 slice = blockIdx.z; slice < count; slice += gridDim.z)
     for (int tile_y = blockIdx.y; tile_y < tiles_y; tile_y += gridDim.y)
-    for (int tile_x = blockIdx.x; tile_x < tiles_x; tile_x += gridDim.x) {
-      const int first_row = tile_rows[tile_y], end_row = tile_rows[tile_y + 1];
-      const int first_column = tile_columns[tile_x], end_column = tile_columns[tile_x + 1];
-      const int top = rows[first_row], bottom = rows[end_row];
-      const int left = block_columns_begin[first_column], right = block_columns_begin[end_column];
-      const T* const image = slices + slice * pixels;
-
-      const int y = top + warp * LINES, x = left + lane;  // of this thread's first pixel
-
-      for (int r = threadIdx.x; r < bottom - top + 2 * reach; r += THREADS)
-        row_of[r] = max(0, fold(top - reach + r, height, mode));
-
-      float d[2][PIXELS];
-      if (y < bottom)
-#pragma unroll
-        for (int axis = 0; axis < 2; axis++)
-          smooth_rows(d[axis], (float*)memory + warp * LINES * window_pitch(up(radius, OUT)),
-                      columns + (axis * count + slice) * pixels + (i64)y * width, bottom - y, left, right - left, width,
-                      weights, centre, radius, scales[axis * count + slice]);
-      __syncthreads();
-
-      T* const copy = (T*)memory;
-      const int copy_left = (left - reach) & ~(N - 1), packs = (right + reach - copy_left + N - 1) / N, pitch = packs * N;
-      copy_box(copy, image, row_of, copy_left, bottom - top + 2 * reach, packs, width, mode, begin, end);
-      __syncthreads();
-
-      T deformed[PIXELS];
-      u32 distant = 0;  // bit p: pixel p
-      const T* const own = copy + (y - top + reach) * pitch + x - copy_left;
-#pragma unroll
-      for (int p = 0; p < PIXELS; p++) {
-        const int r = p / HALVES, c = p % HALVES * LANES;
-        deformed[p] = T(0);
-        if (y + r < bottom && x + c < right) {
-          if (is_near(y + r, x + c, d[0][p], d[1][p], height, width, reach, mode))
-            deformed[p] = sample_near(own + r * pitch + c, pitch, d[0][p], d[1][p]);
-          else distant |= 1u << p;
-        }
-      }
-      __syncthreads();
-
-      T* const tile = (T*)memory;
-      T* const to = tile + warp * LINES * TILE_COLUMNS + lane;
-#pragma unroll
-      for (int p = 0; p < PIXELS; p++) to[p / HALVES * TILE_COLUMNS + p % HALVES * LANES] = deformed[p];
-      for (; distant; distant &= distant - 1) {
-        const int number = __ffs(distant) - 1, r = number / HALVES, c = number % HALVES * LANES;
-        float dy = 0, dx = 0;
-#pragma unroll
-        for (int p = 0; p < PIXELS; p++)
-          if (p == number) dy = d[0][p], dx = d[1][p];
-        to[r * TILE_COLUMNS + c] = rounded<T>(sample_far(image, (i64)(y + r), (i64)(x + c), dy, dx, (i64)height,
-                                                         (i64)width, mode, cval));
-      }
-      __syncthreads();
-
-      int box = 0;
-      for (int row = first_row; row < end_row; row++)
-        for (int column = first_column; column < end_column; column++, box++) {
-          if (box % WARPS != warp) continue;
-          const int box_top = rows[row], box_left = block_columns_begin[column];
-          const i64 block = (i64)row * block_columns + column, corner = (i64)box_top * width + box_left;
-          sum_box<T, X, K, MASKED>(tile + (box_top - top) * TILE_COLUMNS + box_left - left, rows[row + 1] - box_top,
-                                   block_columns_begin[column + 1] - box_left, references + corner,
-                                   MASKED ? masks + corner : nullptr, mask_step, reference_count, width, pixels,
-                                   alone_x + block, slice, count, block, blocks, alone, products);
-        }
-      __syncthreads();
-    }
+      for (int tile_x = blockIdx.x; tile_x < tiles_x; tile_x += gridDim.x) take(slice, tile_y, tile_x);
 }

@@ -98,7 +98,12 @@ OFF_BY_ONE = [
     Mutant("samples.cuh", "case 4: return __stcs((u32*)to", "case 4: return __stcs((u32*)to + 1", (LABELLED,)),
     Mutant("warp.cu", "if (x >= pull.count[2])", "if (x > pull.count[2])", ("warp of bytes",)),
     Mutant("warp.cu", "if (++c >= last)", "if (++c > last)", (LABELLED,)),
-    Mutant("warp_moments.cu", "c + k * LANES < across + 2 * edge", "c + k * LANES < across + edge", ("deformed bytes in any words",)),
+    Mutant(
+        "warp_moments.cu",
+        "c + k * LANES < across + 2 * edge",
+        "c + k * LANES < across + edge",
+        ("deformed bytes in any words",),
+    ),
     Mutant("warp_moments.cu", "row < down; row += step) {", "row <= down; row += step) {", ("deformed floats",)),
     Mutant("warp_moments.cu", "whole_x < width - 1 - x", "whole_x < width - x", ("deformed 16 bits in whole words",)),
 ]
@@ -107,7 +112,7 @@ OFF_BY_ONE = [
 READS_TOO_FAR = [
     Mutant("moments.cu", "at + WORD <= end", "at < end", ("moments of bytes at any address",)),
     Mutant("moments.cu", "min(first + s, slice_count - 1)", "first + s", ("moments of 16 bits in whole words",)),
-    Mutant("warp_moments.cu", "last <= end)", "last <= end + 3)", ("deformed bytes in any words",)),
+    Mutant("warp_moments.cu", "~3ull) <= end)", "~3ull) <= end + 3)", ("deformed bytes in any words",)),
 ]
 """What is read is not used: shown by AddressSanitizer alone."""
 
