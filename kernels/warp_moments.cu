@@ -21,13 +21,13 @@
 //         The three use the same shared memory in turn.
 // Order   of the sums: lane by lane down the rows of a box, then the lanes; boxes in `total_cells`. No atomics: the
 //         bits of a pair depend on sizes and edges alone.
-// Limits  what is below 48 KiB of shared memory: the windows of a radius of 120, a copy of the slice of 47 KiB; sides
+// Limits  what is below 48 KiB of shared memory: the windows of a radius of 128, a copy of the slice of 47 KiB; sides
 //         of fewer than 2^30 pixels, so that what is around a tile has 32-bit indices.
 // Floor   of uint8, K = 1, radius 20 and reach 41, both kernels. Bytes a pixel: 17, 8 written and 8 read between the
 //         kernels, and the slice; the references come from L2: 0.51 ms for 165 x 768 x 1024 pixels at 4.3 TB/s, an
 //         H200's copy. Instructions a pixel on sm_90, inside of an image whose rows are whole words, by the blocks of
-//         the machine code and how often each runs: 214 in noise_columns, 152 for rows, 27 for the copy, 72 to
-//         gather, 23 for boxes, 17 for all else: 505, which take 1.96 ms at the full rate of issue. 22 of them are
+//         the machine code and how often each runs: 214 in noise_columns, 159 for rows, 27 for the copy, 68 to
+//         gather, 31 for boxes, 12 for all else: 511, which take 1.98 ms at the full rate of issue. 22 of them are
 //         float64 at half rate, 0.17 ms of its units; where that is 1/64 (sm_75, sm_86, sm_89, sm_120) they bound
 //         all. Not measured.
 // Lost    Counted, not measured. Rows before columns, as the prototype had it: other bits than `displacement`. Tiles

@@ -37,14 +37,15 @@ OUT, LANES, WARPS = 8, 32, 8
 """As in the kernels."""
 
 SHARED_BYTES = 47 * 1024
-"""Of a block, which has 1 KiB more: a halo of radius 120, and a copy of the slice that reaches 84 pixels around a tile
-of bytes, 53 of 16 bits, 30 of floats."""
+"""Of a block, which has 1 KiB more: a halo of radius 128, and a copy of the slice that reaches 84 pixels around a tile
+of bytes, 52 of 16 bits, 31 of floats."""
 
 SPREAD = 5.0
 """Standard deviations of a displacement that the copy reaches: of the pixels beyond, a warp waits for each."""
 
 BLOCKS_A_MULTIPROCESSOR = 8
-"""Blocks of `noise_columns` that are enough: where fields are few, they are cut in more segments."""
+"""Blocks of `noise_columns` that are enough, two times those that run at once: where fields are few, they are cut into
+more segments."""
 
 FUSED = ("bool", "int8", "uint8", "int16", "uint16", "float32")
 """Types of slices whose deformed pixels the kernel keeps to itself."""
