@@ -16,7 +16,11 @@ total_y, total_products = integer_sums.total_y, integer_sums.total_products
 add_centred_row, add_centred_products = centred_sums.add_row, centred_sums.add_products
 
 SLICES = 2
-"""Slices that are read side by side, so that the rows of the references are taken from the nearest cache."""
+"""Slices of integers that are read side by side, so that the rows of references are taken from the nearest cache."""
+
+CENTRED_SLICES = 8
+"""The same of floats. With two, four references took 2.9 times as long as one in float32, and float64 a tenth longer,
+on two cores of a Zen 5."""
 
 ask_for = centred_sums.ask_for
 _Y = integer_sums.WORDS_Y
@@ -80,12 +84,12 @@ def sum_centred(  # type: ignore[no-untyped-def]
     """
     bands, blocks, width = len(rows) - 1, len(columns), columns[-1, 0] + columns[-1, 1]
     size = _LANES * (2 + max(references, 1))
-    lanes = np.empty(SLICES * blocks * size, np.float64)
+    lanes = np.empty(CENTRED_SLICES * blocks * size, np.float64)
     x_step = max(width, _WINDOW)
     x_rows = np.zeros(max(references, 1) * x_step, np.float64)
     shifts = y_shift.reshape(-1)
-    for start in range(part[0], part[1], SLICES):
-        stop = min(start + SLICES, part[1])
+    for start in range(part[0], part[1], CENTRED_SLICES):
+        stop = min(start + CENTRED_SLICES, part[1])
         for i in range(part[2], part[3]):
             if not shifted:
                 for n in range(start, stop):

@@ -37,6 +37,9 @@ LANES = 16
 WORDS = 8
 """Words of float64 for the lanes of each sum."""
 
+AHEAD_BYTES = 8192
+"""How far ahead pixels are asked for: the row that comes when all slices side by side have had this one."""
+
 _VECTOR = vector(F64, LANES)
 
 
@@ -64,7 +67,7 @@ def _row(context: Any, builder: Any, signature: Any, arguments: Any, *, with_y: 
     def add_window(sums: Accumulators, first: Any, shift: Any, mask: Any) -> None:
         at = builder.gep(y, [first])
         if with_y:
-            prefetch(builder, at)
+            prefetch(builder, at, AHEAD_BYTES)
         values = _deviations(builder, at, y_kind.dtype, shift), load(builder, builder.gep(x, [first]), _VECTOR)
         of_y, of_x = values if mask is None else (_masked(builder, v, mask) for v in values)
         sums.add_product("xy", of_y, of_x)
