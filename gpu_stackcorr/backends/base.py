@@ -71,7 +71,7 @@ class Backend(ABC):
     slab_bytes = 2**25
     """Bytes of a stack in memory that an operation is given at once: little beside the stack."""
 
-    slab_slices: int | None = 8
+    slab_slices: int | None = 16
     """Slices that an operation is given at once: enough for the work on a reference to weigh little, few enough to see
     progress; None for any number."""
 
