@@ -1,12 +1,12 @@
-"""Moments with elastically deformed slices: launches ``kernels/warp_moments.cu``.
+"""Moments with elastically deformed slices: launches ``kernels/noise_columns.cu`` and ``kernels/warp_moments.cu``.
 
 Of bool, 8 and 16 bits and float32 at order 1, two kernels a slab: noise and its smoothing along y, and all the rest;
 neither noise nor deformed slices are ever in memory. What else there is - other orders and types, and a Gaussian whose
 halo leaves no room - goes by `displacement` and `warp` of a slab and its moments, each a launch or a few.
 
-Device memory beyond input and result: what `moments` needs, and for a slab 8 bytes a pixel of the field smoothed along
-y, GROUP_BYTES in all or those of a slice; by the composition the fields, the deformed slices and what the Gaussian
-takes, each within the same bound.
+Device memory beyond input and result: a copy of each reference in int32 or float64, the sums of the boxes of a slab,
+and 8 bytes a pixel of it for noise smoothed along y, GROUP_BYTES in all or those of a slice. By the composition: what
+`moments` needs, the fields of a slab and its deformed slices within the same bound, and what `displacement` takes.
 """
 
 from __future__ import annotations
@@ -205,9 +205,8 @@ def warp_moments(
 ) -> list[Moments]:
     """See ``Backend.warp_moments``."""
     shape, dtype = slices.shape[1:], field_dtype(slices.dtype)
-    pixels, itemsize = prod(shape), np.dtype(dtype).itemsize
+    field_bytes = 2 * np.dtype(dtype).itemsize * prod(shape)
     of_axis = np.reshape(alpha, (-1, 1))
-    masked = reference_mask is not None
     kernels = [half_kernel(width, truncate, np.float32) for width in sigma]
     is_fused = order == 1 and slices.dtype.name in FUSED and _fit(kernels) and max(shape) < LONGEST
     if is_fused:
@@ -225,19 +224,16 @@ def warp_moments(
         warped = device.to_device(warp(device, slab, field, axes=(1, 2), order=order, mode=mode, cval=cval))
         return [each.of_slab(start, warped) for each in sums]
 
-    def kind(exact: bool) -> type[Sums]:
-        return WarpedSums if is_fused else stored_kind(exact=exact, masked=masked)
-
     return of_slabs(
         device,
         references,
         slices,
-        kind,
+        lambda exact: WarpedSums if is_fused else stored_kind(exact=exact, masked=reference_mask is not None),
         work,
         reference_mask=reference_mask,
         tiles=tiles,
-        bytes_a_slice=(2 * itemsize + (0 if is_fused else slices.dtype.itemsize)) * pixels,
-        most=max(1, passes.GROUP_BYTES // max(1, 2 * itemsize * pixels)),
+        bytes_a_slice=field_bytes + (0 if is_fused else slices.dtype.itemsize * prod(shape)),
+        most=max(1, passes.GROUP_BYTES // max(1, field_bytes)),
     )
 
 
