@@ -118,3 +118,26 @@ def test_coefficients_interpolate(order, mode):
         coefficients = COMPILED.spline_filter(image, order, axes=(0, 1), mode=mode)
         back = COMPILED.map_coordinates(coefficients, np.indices(image.shape, float), order=order, mode=mode)
         np.testing.assert_allclose(back, image, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_rows_too_far_apart_for_32_bits(order):
+    """Rows half a gigabyte apart, of which a few pages are ever touched: offsets of two rows leave 32 bits."""
+    rng = np.random.default_rng(2)
+    wide = np.zeros((6, (1 << 29) + 64), np.uint8)[:, :90]
+    wide[...] = rng.integers(0, 200, wide.shape)
+    d = rng.uniform(-5, 5, (2, *wide.shape)).astype(np.float32)
+    options = {"axes": (0, 1), "order": order, "mode": "constant", "cval": 7.0}
+    np.testing.assert_array_equal(COMPILED.warp(wide, d, **options), COMPILED.warp(wide.copy(), d, **options))
+
+
+@pytest.mark.parametrize("width", [15, 16, 17, 31, 33, 511, 512, 513, 1100])
+@pytest.mark.parametrize("order", [1, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64"])
+def test_rows_of_every_length_in_windows(dtype, order, width):
+    """The last window of a row ends with it, and has samples of the one before."""
+    image = np.random.default_rng(3).integers(0, 200, (9, width)).astype(dtype)
+    d = field(image.shape, 2, "float64" if dtype == "float64" else "float32")
+    options = {"axes": (0, 1), "order": order, "mode": "mirror"}
+    expected, found = PLAIN.warp(image, d, **options), COMPILED.warp(image, d, **options)
+    np.testing.assert_allclose(found, expected, rtol=0, atol={"float32": 2e-3, "float64": 1e-10}.get(dtype, 0))
