@@ -77,7 +77,7 @@ def draws(bench: Bench) -> Iterator[Figure]:
     out = bench.device.empty((1,), np.uint32)
     for name, wide, halves in (("4x64", "true", 8), ("4x32", "false", 4)):
         kernel = bench.device.kernel(SOURCE, f"draw<{wide}>")
-        for blocks in (0, 5, 8):
+        for blocks in (0, 5, 8, 10):
             shared = 0 if not blocks else 40 * 1024 // blocks * (1 if bench.tiny else 5)
             ms = bench.ms(
                 lambda k=kernel, s=shared: k((bench.blocks,), (THREADS,), (out, np.int32(bench.rounds)), shared_bytes=s)
