@@ -101,16 +101,16 @@ def pack(blocks: Array, packed: Array) -> None:
 
 @jit
 def prepare_integers(packed: Any, valid: Any, length: int, end: int, flip: Any, sums: Any, squares: Any) -> None:
-    """Shift 16-bit pixels, blank what does not count, and add up each image.
+    """Turn the highest bit of pixels, blank what does not count, and add up each image.
 
     Parameters
     ----------
-    packed : (B, N, stride) int16 array
+    packed : (B, N, stride) int16 or uint8 array
         Changed in place: values from `length` to `end` become 0, too.
-    valid : (B, stride) int16 array
+    valid : (B, stride) array of the same dtype
         Not 0 where a pixel counts. Empty (B, 0) where all do.
-    flip : int16
-        Bits to turn over: the highest makes x - 32768 out of an unsigned x.
+    flip : scalar of the same dtype
+        Bits to turn over: the highest makes x - 32768 out of an unsigned x, and x + 128 out of a signed byte.
     sums, squares : (N,) int64 arrays
         Added to; `squares` may be empty, and is left alone then.
     """
@@ -139,7 +139,21 @@ def _flip(row: Any, flip: Any) -> None:
 @jit
 def _flip_valid(row: Any, keep: Any, flip: Any) -> None:
     for k in range(row.size):
-        row[k] = np.int16(row[k] ^ flip) if keep[k] else np.int16(0)
+        row[k] = row[k] ^ flip if keep[k] else row.dtype.type(0)
+
+
+@jit
+def flip_bytes(packed: Any, count: int, end: int, flipped: Any) -> None:
+    """Write unsigned bytes x as signed x - 128."""
+    for block in range(len(packed)):
+        for n in range(count):
+            _flip_into(packed[block, n, :end], flipped[block, n, :end])
+
+
+@jit
+def _flip_into(row: Any, flipped: Any) -> None:
+    for k in range(row.size):
+        flipped[k] = np.int8(row[k] ^ np.uint8(128))
 
 
 @jit

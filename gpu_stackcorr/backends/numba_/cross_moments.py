@@ -1,8 +1,9 @@
 """All pairs of images by sums of products of packed rows; see `products` for how fast those are.
 
-Integers: sums of int16 are exact. Pixels of 8 bits are packed as they are; those of 16 bits, shifted to be signed, are
-multiplied by the low and the high byte of the other's, since a sum of products of two of 16 bits would not fit into 32:
-two exact products of int16 still take two thirds of the time of one of float64.
+Integers: sums of int16 are exact. Pixels of 8 bits are packed as they are, as bytes where the processor multiplies
+those; those of 16 bits, shifted to be signed, are multiplied by the low and the high byte of the other's, since a sum
+of products of two of 16 bits would not fit into 32: two exact products of int16 still take two thirds of the time of
+one of float64.
 
 Floats: each row of 256 pixels is centred by its own mean, in two passes. What lies between the rows of a task is the
 sum of products of their means, weighted by their pixels: one more row. Tasks are cut by the numbers of images and
@@ -15,6 +16,7 @@ float32 images are multiplied in float64 as well: sums of products in float32, e
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -26,9 +28,9 @@ from gpu_stackcorr.cross_moments import CrossMoments
 from gpu_stackcorr.moments import EXACT_DTYPES
 
 from .compiler import jit
-from .cross_blocks import Part, centre, pack, parts, prepare_integers, split_bytes
+from .cross_blocks import Part, centre, flip_bytes, pack, parts, prepare_integers, split_bytes
 from .parallel import cut, run
-from .products import STRIDE_BYTES, add_products, depth, filled, matrix, rows_for
+from .products import STRIDE_BYTES, add_products, depth, filled, has_byte_products, matrix, rows_for
 
 Floats = NDArray[np.float64]
 
@@ -87,8 +89,15 @@ class _Packed:
             if group.valid is not None:
                 pack(group.valid, self.valid)
             for images, rows in zip(group.images, self.rows, strict=True):
-                pack(images, rows.view(np.uint16) if images.dtype.newbyteorder("=") == np.uint16 else rows)
+                pack(
+                    images, rows.view(f"{images.dtype.kind}{rows.itemsize}") if _differ_in_sign(images, rows) else rows
+                )
             yield slice(start, start + group.blocks)
+
+
+def _differ_in_sign(images: Array, rows: Array) -> bool:
+    """Whether both are integers of one size, one signed and the other not: bits are packed as they are."""
+    return {images.dtype.kind, rows.dtype.kind} == {"i", "u"} and images.itemsize == rows.itemsize
 
 
 T = TypeVar("T")
@@ -115,8 +124,9 @@ def _exact(both: list[Array], mask: Array | None) -> CrossMoments:
     """Return the exact sums of integer images."""
     dtype = both[0].dtype.newbyteorder("=")
     sizes = [len(images) for images in both]
-    tasks = _tasks(both, mask, np.int16, 1, MOST_BLOCKS)
-    pool = _Pool(lambda: _IntegerSums(sizes, dtype, _most_blocks(tasks)))
+    kind = _ByteSums if dtype.itemsize == 1 and has_byte_products() else _WordSums
+    tasks = _tasks(both, mask, kind.dtype, 1, MOST_BLOCKS)
+    pool = _Pool(lambda: kind(sizes, dtype, _most_blocks(tasks)))
 
     def task(number: int) -> None:
         sums = pool.take()
@@ -132,44 +142,49 @@ def _exact(both: list[Array], mask: Array | None) -> CrossMoments:
     return total.result(count)
 
 
-class _IntegerSums:
+class _IntegerSums(ABC):
     """Sums of integer images, shifted, over the blocks of whatever tasks a thread was given.
 
     Attributes
     ----------
-    factors : list of (B, M', stride) arrays
-        What the first images are multiplied by: packed rows, or their low and their high bytes.
+    dtype : type
+        Of packed pixels.
+    shift : int
+        What pixels are more than they are packed.
     products : list of (N', M') arrays
-        Sums of products with each of the factors.
+        Sums of products of packed pixels with factors.
     sums, squares : lists of (N,) arrays, one for each set of images
         No squares of images with themselves, where they are on the diagonal.
     """
 
-    def __init__(self, sizes: list[int], dtype: np.dtype[Any], most: int) -> None:
-        self.packed = _Packed(sizes, np.int16, most)
-        self.shift = 1 << 15 if dtype == np.uint16 else 0
+    dtype: type
+    shift: int
+
+    def __init__(self, sizes: list[int], most: int, factors: int) -> None:
+        self.packed = _Packed(sizes, self.dtype, most)
         rows = self.packed.rows
-        self.factors = [rows[-1]]
-        if dtype.itemsize == 2:
-            self.factors = [rows_for(self.packed.blocks, sizes[-1], np.int16) for _ in ("low", "high")]
-        shape = rows[0].shape[1], rows[-1].shape[1]
-        self.products = [np.zeros(shape, np.int64) for _ in self.factors]
+        self.products = [np.zeros((rows[0].shape[1], rows[-1].shape[1]), np.int64) for _ in range(factors)]
         self.sums = [np.zeros(size, np.int64) for size in sizes]
         self.squares = [np.zeros(size if len(sizes) == 2 else 0, np.int64) for size in sizes]
 
     def add(self, part: Part) -> None:
         """Add the pixels of some blocks."""
-        packed, length, end = self.packed, part.length, filled(part.length, np.int16)
-        flip = np.int16(-self.shift)
+        packed, length, end = self.packed, part.length, filled(part.length, self.dtype)
+        flip: Any = np.array(self.shift).astype(self.dtype)[()]
         for place in packed.groups(part):
             number = place.stop - place.start
             valid = packed.valid[:number, : 0 if part.valid is None else None]
             for rows, sums, squares in zip(packed.rows, self.sums, self.squares, strict=True):
                 prepare_integers(rows[:number], valid, length, end, flip, sums, squares)
-            if len(self.factors) == 2:
-                split_bytes(packed.rows[-1][:number], packed.sizes[-1], end, *self.factors)
-            for factor, products in zip(self.factors, self.products, strict=True):
-                add_products(packed.rows[0][:number], factor[:number], end, len(packed.rows) == 1, products)
+            self._multiply(number, end, len(packed.rows) == 1)
+
+    @abstractmethod
+    def _multiply(self, blocks: int, end: int, upper: bool) -> None:
+        """Add the products of packed pixels up to `end`."""
+
+    @abstractmethod
+    def _sums_of_products(self) -> NDArray[np.int64]:
+        """Return the sums of products of packed pixels, (N', M')."""
 
     def merge(self, other: _IntegerSums) -> None:
         """Add the sums of another thread."""
@@ -182,8 +197,7 @@ class _IntegerSums:
     def result(self, count: int) -> CrossMoments:
         """Return the sums of the pixels as they were before they were shifted."""
         sizes, shift, upper = self.packed.sizes, self.shift, len(self.packed.sizes) == 1
-        products = self.products[0] if len(self.products) == 1 else self.products[0] + (self.products[1] << 8)
-        xy = matrix(products, sizes[0], sizes[-1], upper)
+        xy = matrix(self._sums_of_products(), sizes[0], sizes[-1], upper)
         x, y = self.sums[0], self.sums[-1]
         xx, yy = [np.diagonal(xy).copy()] * 2 if upper else self.squares
         if shift:
@@ -191,6 +205,50 @@ class _IntegerSums:
             xx, yy = (squares + 2 * shift * sums + count * shift * shift for squares, sums in ((xx, x), (yy, y)))
             x, y = x + count * shift, y + count * shift
         return CrossMoments(count, True, x, y, xx, yy, xy)
+
+
+class _WordSums(_IntegerSums):
+    """Pixels as int16: those of 8 bits as they are, those of 16 bits times the low and the high bytes of the others."""
+
+    dtype = np.int16
+
+    def __init__(self, sizes: list[int], dtype: np.dtype[Any], most: int) -> None:
+        self.shift = 1 << 15 if dtype == np.uint16 else 0
+        super().__init__(sizes, most, factors=dtype.itemsize)
+        self.factors = [self.packed.rows[-1]]
+        if dtype.itemsize == 2:
+            self.factors = [rows_for(self.packed.blocks, sizes[-1], np.int16) for _ in ("low", "high")]
+
+    def _multiply(self, blocks: int, end: int, upper: bool) -> None:
+        rows = self.packed.rows
+        if len(self.factors) == 2:
+            split_bytes(rows[-1][:blocks], self.packed.sizes[-1], end, *self.factors)
+        for factor, products in zip(self.factors, self.products, strict=True):
+            add_products(rows[0][:blocks], factor[:blocks], end, upper, products)
+
+    def _sums_of_products(self) -> NDArray[np.int64]:
+        return self.products[0] if len(self.products) == 1 else self.products[0] + (self.products[1] << 8)
+
+
+class _ByteSums(_IntegerSums):
+    """Pixels as uint8, times what the others are less 128, as int8."""
+
+    dtype = np.uint8
+
+    def __init__(self, sizes: list[int], dtype: np.dtype[Any], most: int) -> None:
+        self.shift = -128 if dtype == np.int8 else 0
+        super().__init__(sizes, most, factors=1)
+        self.signed = rows_for(self.packed.blocks, sizes[0], np.int8)
+
+    def _multiply(self, blocks: int, end: int, upper: bool) -> None:
+        rows, signed = self.packed.rows, self.signed[:blocks]
+        flip_bytes(rows[0][:blocks], self.packed.sizes[0], end, signed)
+        add_products(signed, rows[-1][:blocks], end, upper, self.products[0])
+
+    def _sums_of_products(self) -> NDArray[np.int64]:
+        products = self.products[0].copy()
+        products[:, : self.packed.sizes[-1]] += 128 * self.sums[-1]
+        return products
 
 
 class _PackedFloats(_Packed):

@@ -5,7 +5,8 @@ cache while all others pass by in pairs. Sums of int16 products stay in int32 la
 
 Numba has no vectors, and LLVM makes of a plain loop over int16 vpmulld (8 products in two steps) rather than vpmaddwd
 (16 in one): 2.2 times slower. The tile is therefore written in vectors, as LLVM IR without any instruction of a
-particular processor: sext, mul, and the sum of even and odd lanes become vpmaddwd (with AVX-512 VNNI, vpdpwssd).
+particular processor: sext, mul, and the sum of even and odd lanes become vpmaddwd (with AVX-512 VNNI, vpdpwssd). LLVM
+knows no such way to vpdpbusd, which multiplies bytes: it is called by its name, where the processor has it.
 
 On a core of a Zen 3 at 3.24 GHz: 72 billion int16 products a second, where a bare loop of vpmaddwd and vpaddd without
 any memory reaches 84, and one of float32 FMA 52; and 24 billion float64 products of at most 26. Tiles of 4 x 2 (66),
@@ -40,7 +41,8 @@ tools: Any = cgutils
 
 
 def depth(dtype: Any) -> int:
-    """Return the number of values of a row: 1024 int16, of which 32 products of 8 x 16 bits fit an int32, or 256."""
+    """Return the number of values of a row: 2048 bytes, 1024 int16 or 256 float64; products of 8 x 16 bits of a row fit
+    an int32."""
     return ROW_BYTES // int(np.dtype(dtype).itemsize)
 
 
@@ -65,8 +67,8 @@ def add_products(left: Any, right: Any, length: int, upper: bool, totals: Any) -
 
     Parameters
     ----------
-    left, right : (B, N, stride) and (B, M, stride) arrays from `rows_for`, int16 or float64
-        Of 16-bit numbers one side may take the whole range, the other -128..128.
+    left, right : (B, N, stride) and (B, M, stride) arrays from `rows_for`, int16 or float64, or int8 and uint8
+        Of 16-bit numbers one side may take the whole range, the other -128..128. Bytes ask for `has_byte_products`.
     length : int
         Values that count, in whole lines.
     upper : bool
@@ -96,6 +98,13 @@ def _vector_bytes() -> int:
     return 64 if binding.get_host_cpu_features().get("avx512bw", False) else 32
 
 
+@cache
+def has_byte_products() -> bool:
+    """Whether this processor multiplies bytes and adds up four products in one step (vpdpbusd): twice as fast."""
+    features = binding.get_host_cpu_features()
+    return bool(features.get("avx512vnni", False) and features.get("avx512vl", False)) or features.get("avxvnni", False)
+
+
 @intrinsic
 def _add_tile(_typing: Any, left: Any, right: Any, _i: Any, _j: Any, _length: Any, totals: Any) -> Any:
     """Add the products of rows i to i + 5 of `left` and rows j and j + 1 of `right` to their places in `totals`."""
@@ -103,8 +112,9 @@ def _add_tile(_typing: Any, left: Any, right: Any, _i: Any, _j: Any, _length: An
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         arrays = [context.make_array(signature.args[k])(context, builder, args[k]) for k in (0, 1, 5)]
-        lanes = _Integers(builder) if left.dtype == types.int16 else _Floats(builder)
-        stride = STRIDE_BYTES // (2 if left.dtype == types.int16 else 8)
+        kind: Any = left.dtype
+        lanes = {8: _Bytes, 16: _Integers, 64: _Floats}[kind.bitwidth](builder)
+        stride = STRIDE_BYTES * 8 // kind.bitwidth
         x, y = (
             builder.gep(array.data, [builder.mul(row, _int(stride))])
             for array, row in zip(arrays, args[2:4], strict=False)
@@ -227,6 +237,25 @@ class _Integers(_Lanes):
 
     def wide(self, sums: Any) -> Any:
         return self.builder.sext(sums, ir.VectorType(INT64, sums.type.count))
+
+
+class _Bytes(_Integers):
+    """int8 times uint8, sums of four products each in int32, totals in int64, by the one instruction that is named."""
+
+    alignment = 1
+
+    def __init__(self, builder: Any) -> None:
+        super().__init__(builder)
+        self.value_type = ir.VectorType(ir.IntType(8), _vector_bytes())
+        self.sum_type = ir.VectorType(ir.IntType(32), _vector_bytes() // 4)
+
+    def add_product(self, sums: Any, x: Any, y: Any) -> Any:
+        name = f"llvm.x86.avx512.vpdpbusd.{_vector_bytes() * 8}"
+        function = tools.get_or_insert_function(
+            self.builder.module, ir.FunctionType(self.sum_type, [self.sum_type] * 3), name
+        )
+        words = [self.builder.bitcast(values, self.sum_type) for values in (y, x)]
+        return self.builder.call(function, [sums, *words])
 
 
 class _Floats(_Lanes):

@@ -49,7 +49,7 @@ def warp_moments(
     tiles: Edges | Sequence[Edges] | None = None,
 ) -> list[Moments]:
     """See ``Backend.warp_moments``."""
-    if not len(slices):
+    if not slices.size:
         return moments(references, slices, reference_mask=reference_mask, tiles=tiles)
     shape, dtype = slices.shape[1:], field_dtype(slices.dtype)
     alone = _slices_alone(len(slices), shape[0] * shape[1])
