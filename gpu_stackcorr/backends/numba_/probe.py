@@ -4,7 +4,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 from gpu_stackcorr.backends.base import BackendInfo
-from gpu_stackcorr.backends.numpy_.probe import probe as probe_numpy
+from gpu_stackcorr.backends.numpy_.probe import device
 
 
 def probe() -> BackendInfo:
@@ -20,7 +20,7 @@ def probe() -> BackendInfo:
         import numba
     except Exception as error:  # whatever an unsupported interpreter, NumPy or LLVM makes it raise
         return BackendInfo("numba", False, version("numba"), "", f"Numba cannot be imported: {_first_line(error)}")
-    return BackendInfo("numba", True, numba.__version__, probe_numpy().device)
+    return BackendInfo("numba", True, numba.__version__, device())
 
 
 def _first_line(error: Exception) -> str:
