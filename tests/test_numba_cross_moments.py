@@ -140,3 +140,20 @@ def test_no_images_or_no_pixels():
             assert found.xy.shape == (shape[0], shape[0])
             assert found.count == shape[1] * shape[2]
             assert not found.xy.any()
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("two", [False, True])
+def test_bytes_without_products_of_bytes(monkeypatch, dtype, masked, two):
+    """Processors without the instruction, which this one may have, take the loop that all have."""
+    from gpu_stackcorr.backends.numba_ import cross_moments
+
+    slices, others = images(9, (41, 67), dtype), images(5, (41, 67), dtype, seed=1)
+    slices[0] = np.iinfo(dtype).max if dtype != "bool" else True
+    mask = np.random.default_rng(2).random((41, 67)) < 0.7 if masked else None
+    arguments = (slices, others) if two else (slices,)
+    expected = SPECIFICATION.cross_moments(*arguments, mask=mask)
+    assert_close(ENGINE.cross_moments(*arguments, mask=mask), expected)
+    monkeypatch.setattr(cross_moments, "has_byte_products", lambda: False)
+    assert_close(ENGINE.cross_moments(*arguments, mask=mask), expected)

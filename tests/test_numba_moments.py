@@ -136,3 +136,22 @@ def test_large_means_cost_no_digits(dtype, tolerance, ratio):
     (found,) = COMPILED.moments([stack[0]], stack)
     assert found.correlation()[0] == 1
     assert abs(found.correlation()[1] - float(r)) <= tolerance
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8"])
+@pytest.mark.parametrize("width", [1, 31, 32, 63, 64, 65, 200])
+def test_bytes_without_products_of_bytes(monkeypatch, dtype, width):
+    """Processors without the instruction, which this one may have, take the loop that all have."""
+    from gpu_stackcorr.backends.numba_ import moments
+
+    slices = images((5, 70, width), dtype)
+    slices[0], slices[1] = np.iinfo(np.uint8).max if dtype == "uint8" else 1, 0
+    mask = np.random.default_rng(1).random((70, width)) < 0.8
+    for options in ({}, {"tiles": (np.array([0, 3, 70]), np.array([0, width // 2, width]))}, {"slice_mask": mask}):
+        found = COMPILED.moments([slices[2], slices[0]], slices, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(moments, "has_byte_products", lambda: False)
+            for ours, portable in zip(found, COMPILED.moments([slices[2], slices[0]], slices, **options), strict=True):
+                assert_same(ours, portable)
+        for ours, expected in zip(found, PLAIN.moments([slices[2], slices[0]], slices, **options), strict=True):
+            assert_same(ours, expected)

@@ -60,9 +60,11 @@ def sum_integers(  # type: ignore[no-untyped-def]
                     at = ((n - start) * blocks + j) * size
                     windows = height * (columns[j, 2] + (columns[j, 4] >= 0))
                     sums_y[n, i, j] = total_y(lanes, at)
-                    sums_yy[n, i, j] = total_products(y, x, lanes, at + _Y, 0)
+                    missing = 128 * sums_y[n, i, j] if keep.itemsize == 1 else 0  # of factors less 128
+                    sums_yy[n, i, j] = missing + total_products(y, x, lanes, at + _Y, 0)
                     for k in range(references):
-                        sums_xy[k, n, i, j] = total_products(y, x, lanes, at + _Y + _YY + k * _XY, windows)
+                        xy = total_products(y, x, lanes, at + _Y + _YY + k * _XY, windows)
+                        sums_xy[k, n, i, j] = missing + xy
 
 
 @jit

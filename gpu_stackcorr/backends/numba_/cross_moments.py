@@ -30,7 +30,8 @@ from gpu_stackcorr.moments import EXACT_DTYPES
 from .compiler import jit
 from .cross_blocks import Part, centre, flip_bytes, pack, parts, prepare_integers, split_bytes
 from .parallel import cut, run
-from .products import STRIDE_BYTES, add_products, depth, filled, has_byte_products, matrix, rows_for
+from .products import STRIDE_BYTES, add_products, depth, filled, matrix, rows_for
+from .vectors import has_byte_products
 
 Floats = NDArray[np.float64]
 

@@ -25,6 +25,7 @@ from .cell_moments import float_moments, integer_moments
 from .cells import Grid, grid_of
 from .flat_images import as_bytes, flatten, is_flat
 from .parallel import cut, run
+from .vectors import has_byte_products
 
 TASKS_A_THREAD = 4
 """Shares of the work a thread, so that one that is held up does not hold up the others."""
@@ -114,15 +115,14 @@ class _Source(NamedTuple):
 class _Group(ABC):
     """References of one dtype, mask and grid of cells, and their sums with the slices."""
 
-    lanes: int
-    keep_dtype: type
     sum_dtype: type
 
     def __init__(
         self, references: list[Array], slices: Array, mask: Array | None, slice_mask: Array | None, edges: Edges
     ) -> None:
         self.references, self.slices = [as_bytes(image) for image in references], as_bytes(slices)
-        self.grid: Grid = grid_of(edges, self.lanes, self.keep_dtype)
+        self.lanes, keep_dtype = self._windows()
+        self.grid: Grid = grid_of(edges, self.lanes, keep_dtype)
         self.own_mask, self.slice_masks = mask, slice_mask
         if slice_mask is not None and slice_mask.ndim == 2:
             self.own_mask = slice_mask if mask is None else mask & slice_mask
@@ -143,6 +143,10 @@ class _Group(ABC):
             self.x, self.shift = self._prepare_references(0, self.own_mask)
         if self.is_direct and pairs:
             self.source = self._source(self.slices)
+
+    @abstractmethod
+    def _windows(self) -> tuple[int, type]:
+        """Return the pixels of a window, and the dtype of the masks of last ones."""
 
     @abstractmethod
     def _kernel_dtype(self, image: Array) -> np.dtype[Any]:
@@ -229,7 +233,12 @@ class _Group(ABC):
 class _Integers(_Group):
     """Images of bytes and 16-bit integers: exact sums."""
 
-    lanes, keep_dtype, sum_dtype = integer_sums.LANES, np.int16, np.int64
+    sum_dtype = np.int64
+
+    def _windows(self) -> tuple[int, type]:
+        if self.references[0].dtype == self.slices.dtype == np.uint8 and has_byte_products():
+            return integer_sums.BYTE_LANES, np.int8
+        return integer_sums.LANES, np.int16
 
     def _kernel_dtype(self, image: Array) -> np.dtype[Any]:
         return image.dtype.newbyteorder("=")
@@ -258,7 +267,10 @@ class _Integers(_Group):
 class _Floats(_Group):
     """Images of which one at least is of floats or of wide integers: centred sums in float64."""
 
-    lanes, keep_dtype, sum_dtype = centred_sums.LANES, np.int64, np.float64
+    sum_dtype = np.float64
+
+    def _windows(self) -> tuple[int, type]:
+        return centred_sums.LANES, np.int64
 
     def _kernel_dtype(self, image: Array) -> np.dtype[Any]:
         return np.dtype(np.float32 if image.dtype.newbyteorder("=") == np.float32 else np.float64)
