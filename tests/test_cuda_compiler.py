@@ -1,6 +1,7 @@
 """What machine code is kept of, and that many processes may do so at once. NVRTC compiles; no GPU is needed."""
 
 import os
+import struct
 import subprocess
 import sys
 import warnings
@@ -48,6 +49,15 @@ def test_a_kernel_is_compiled_once(folder, count):
     assert first.path.parent == folder
     assert first.path.read_bytes()[:4] == b"\x7fELF"
     assert first.name.encode() in first.path.read_bytes()
+
+
+@pytest.mark.parametrize("capability", [75, 90, 120])
+def test_machine_code_is_whole(folder, capability):
+    """CuPy's door to NVRTC drops the last byte, and the driver reads this file as it lies."""
+    code = compiler.compiled("convert.cu", KERNEL, capability).path.read_bytes()
+    segments, sections = struct.unpack_from("<QQ", code, 32)
+    sizes = struct.unpack_from("<4H", code, 54)
+    assert len(code) == max(segments + sizes[0] * sizes[1], sections + sizes[2] * sizes[3])
 
 
 def test_all_that_matters_makes_another(folder, count, monkeypatch):

@@ -110,7 +110,9 @@ def _compile(text: str, file: str, options: Sequence[str], name: str) -> tuple[b
         except nvrtc.NVRTCError as error:
             lines = [line for line in nvrtc.getProgramLog(program).splitlines() if "error" in line] or [str(error)]
             raise BackendError(f"kernel {name} does not compile ({options[-1]}): {lines[0]}") from error
-        code = nvrtc.getCUBIN(program) if options[-1].startswith("-arch=sm_") else nvrtc.getPTX(program)
+        # CuPy drops the last byte of machine code, as if it ended a string; the driver reads the file as it lies.
+        real = options[-1].startswith("-arch=sm_")
+        code = nvrtc.getCUBIN(program) + b"\0" if real else nvrtc.getPTX(program)
         return code, nvrtc.getLoweredName(program, name)
     finally:
         nvrtc.destroyProgram(program)

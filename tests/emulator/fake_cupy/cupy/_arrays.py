@@ -214,7 +214,10 @@ class RawModule:
     """A module from what the stand-in for NVRTC has compiled."""
 
     def __init__(self, *, path):
-        self.record = json.loads(Path(path).read_bytes())
+        code = Path(path).read_bytes()
+        if not code.endswith(b"\0"):
+            raise RuntimeError("CUDA_ERROR_INVALID_IMAGE: device kernel image is invalid")
+        self.record = json.loads(code.rstrip(b"\0"))
 
     def get_function(self, name):
         """Return a kernel by its mangled name."""
@@ -226,7 +229,7 @@ class RawModule:
 class _Function:
     """A kernel, launched as CuPy does."""
 
-    max_dynamic_shared_size_bytes = 48 * 1024
+    max_dynamic_shared_size_bytes, shared_size_bytes = 48 * 1024, 0
 
     def __init__(self, kernel):
         self.kernel = kernel

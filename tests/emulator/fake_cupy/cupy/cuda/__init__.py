@@ -16,7 +16,12 @@ class Device:
 
     def __init__(self, device=None):
         self.id = 0 if device is None else int(device)
-        self.attributes = {"MultiProcessorCount": 4, "L2CacheSize": 2**16, "ClockRate": 10**6}
+        self.attributes = {
+            "MultiProcessorCount": 4,
+            "MaxSharedMemoryPerBlockOptin": 64 * 1024,
+            "L2CacheSize": 2**16,
+            "ClockRate": 10**6,
+        }
 
     def __enter__(self):
         return self

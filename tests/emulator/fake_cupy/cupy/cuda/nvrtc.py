@@ -56,7 +56,7 @@ def getLoweredName(program, name):  # noqa: N802
 
 
 def getCUBIN(program):  # noqa: N802
-    """Return what stands for machine code."""
+    """Return what stands for machine code, less the zero at its end, which CuPy drops."""
     record = {"file": program.file, "name": program.name, "lowered": getLoweredName(program, program.name)}
     return json.dumps(record).encode()
 
