@@ -22,6 +22,7 @@ from bench import (
     bench_moments,
     bench_random_field,
     bench_warp,
+    readme,
 )
 from bench.__main__ import OPERATIONS, main
 from bench.harness import OURS, Case, Contestant, Row, largest_difference, markdown, race
@@ -88,6 +89,24 @@ def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys):
     assert record["rows"][0]["contestant"] == OURS
     assert record["machine"]["versions"]["numpy"] == np.__version__
     assert (tmp_path / "new" / "cpu.md").read_text().strip() == capsys.readouterr().out.strip()
+
+
+def test_the_readme_shows_the_fastest_rival_and_losses_first():
+    rows = [
+        {"operation": "warp", "case": "a", "contestant": OURS, "median": 0.001, "note": ""},
+        {"operation": "warp", "case": "a", "contestant": f"{OURS}, numpy backend", "median": 0.0001, "note": ""},
+        {"operation": "warp", "case": "a", "contestant": "limit: memory", "median": 0.0001, "note": ""},
+        {"operation": "warp", "case": "a", "contestant": "slow", "median": 0.01, "note": ""},
+        {"operation": "warp", "case": "a", "contestant": "fast", "median": 0.004, "note": "other numbers"},
+        {"operation": "warp", "case": "b", "contestant": OURS, "median": 0.002, "note": ""},
+        {"operation": "warp", "case": "b", "contestant": "fast", "median": 0.001, "note": ""},
+    ]
+    lines = readme.table(rows).splitlines()
+    assert lines[2:] == ["| warp | b | 2 | fast | 1 | 0.5 |", "| warp | a | 1 | fast (other numbers) | 4 | 4 |"]
+    text = f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow"
+    assert readme.replaced(text, "new") == f"above\n{readme.BEGIN}\nnew\n{readme.END}\nbelow"
+    with pytest.raises(ValueError, match="has no"):
+        readme.replaced("nothing", "new")
 
 
 def test_unknown_operations_are_named(monkeypatch, capsys):
