@@ -167,13 +167,14 @@ def _pinned(n_bytes: int) -> Array:
 @cache
 def _kernel(device: int, file: str, name: str) -> Kernel:
     """Return one instantiation of one file, loaded on a device."""
-    with cupy.cuda.Device(device):
-        module = compiled(file, name, int(cupy.cuda.Device().compute_capability))
+    with cupy.cuda.Device(device) as here:
+        module = compiled(file, name, int(here.compute_capability))
         function = cupy.RawModule(path=str(module.path)).get_function(module.name)
+        most = int(here.attributes["MaxSharedMemoryPerBlockOptin"]) - int(function.shared_size_bytes)
 
     def launch(grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], *, shared_bytes: int = 0) -> None:
-        if shared_bytes > PLAIN_SHARED_BYTES:
-            function.max_dynamic_shared_size_bytes = shared_bytes
+        if shared_bytes > PLAIN_SHARED_BYTES:  # always the most: another thread may launch the same kernel with more
+            function.max_dynamic_shared_size_bytes = most
         function(tuple(grid), tuple(block), tuple(map(_argument, arguments)), shared_mem=shared_bytes)
 
     return launch
