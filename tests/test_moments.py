@@ -560,6 +560,21 @@ def test_masks_and_cells(backend: Backend, dtype: Any, reference_axes: int, slic
             assert_close(total, results[k])
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("shape", [(3, 9001), (611, 3)])
+def test_cells_larger_than_what_is_added_at_once(backend: Backend, dtype: Any, shape: tuple[int, int]) -> None:
+    edges = tuple(np.array([0, 1, n // 3, n - 1, n]) for n in shape)
+    x, y = random_images(dtype, shape, 1), random_images(dtype, (1, *shape), 2)
+    for mask in (None, np.random.default_rng(3).random(shape) < 0.7):
+        seen = np.ones(shape, bool) if mask is None else mask
+        (moments,) = backend.moments([x], y, reference_mask=mask, tiles=edges)
+        assert moments.cells is not None
+        assert_brute(moments, 0, x[seen], y[0][seen])
+        for i, j in itertools.product(range(4), range(4)):
+            cell = slice(*edges[0][i : i + 2]), slice(*edges[1][j : j + 2])
+            assert_brute(moments.cells, (0, i, j), x[cell][seen[cell]], y[0][cell][seen[cell]])
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])
 @pytest.mark.parametrize("shape", [(5, 3), (1, 1), (16, 9), (1, 40)])
 def test_more_cells_than_pixels(backend: Backend, dtype: Any, shape: tuple[int, int]) -> None:
