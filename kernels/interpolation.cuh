@@ -165,15 +165,27 @@ __device__ __forceinline__ bool place_nearest(Int& offset, Int p, double d, Int 
   return true;
 }
 
+// Between a and b in float32. Weights 1 - t and t alone would move a constant image by a unit in the last place here and
+// there, and its r would be noise instead of NaN; a + t (b - a) would make NaN beside infinity, where SciPy has none.
+__device__ __forceinline__ float between(float a, float b, const float (&weight)[2]) {
+  return a == b ? a : fmaf(b, weight[1], a * weight[0]);
+}
+
 // The weighted sum of the taps of NDIM axes, the last ones of z, y and x; load(k, j, i) gives a sample as a Real.
 //
 // float64 at order 1 adds in SciPy's order, taps as they lie and weights axis by axis, and has its digits. All else
-// sums axis by axis, a row first, in fused steps: half the instructions. Planes of splines are a loop: unrolled, order
-// 5 would be 216 loads of code, and its weights along z, read by index, are 1 of 37 loads.
+// sums axis by axis, a row first, in fused steps: half the instructions; float32 at order 1 by `between`. Planes of
+// splines are a loop: unrolled, order 5 would be 216 loads of code, and its weights along z, read by index, are 1 of 37
+// loads.
 template <int NDIM, bool UNROLLED = true, int ORDER, class Int, class Real, class Load>
 __device__ __forceinline__ Real weighted_sum(const Taps<ORDER, Int, Real> (&taps)[3], const Load& load) {
   constexpr int K = ORDER + 1, ROWS = NDIM > 1 ? K : 1, PLANES = NDIM > 2 ? K : 1;
   constexpr bool AS_SCIPY = ORDER == 1 && sizeof(Real) == 8;
+  if constexpr (ORDER == 1 && sizeof(Real) == 4) {
+    const auto row = [&](int k, int j) { return between(load(k, j, 0), load(k, j, 1), taps[2].weight); };
+    const auto plane = [&](int k) { return NDIM > 1 ? between(row(k, 0), row(k, 1), taps[1].weight) : row(k, 0); };
+    return NDIM > 2 ? between(plane(0), plane(1), taps[0].weight) : plane(0);
+  }
   Real total = 0;
 #pragma unroll(UNROLLED && ORDER == 1 ? PLANES : 1)
   for (int k = 0; k < PLANES; k++) {

@@ -9,7 +9,7 @@
 // Types   float32 into float32 computes in float32, all else in float64. Order 0 moves words of 1 to 8 bytes.
 // Floor   Order 1 in two dimensions, coordinates in float64: 20 bytes a point of float32 and 17 of uint8, the time of
 //         155 and 132 instructions on an H200 (see `warp.cu`), beside the gather: of scattered points each row of taps
-//         is 32 bytes from L2 at least. Counted on sm_90, inside of the image: 86 instructions, 117 of uint8.
+//         is 32 bytes from L2 at least. Counted on sm_90, inside of the image: 94 instructions, 117 of uint8.
 #include "interpolation.cuh"
 #include "samples.cuh"
 

@@ -13,12 +13,13 @@
 // Floor   Order 1 in two dimensions: the bytes of the displacement, streamed past the image in the cache, and of image
 //         and result, once each. On an H200 (132 multiprocessors, 1.98 GHz, 4.3 TB/s copied) a byte a pixel is the time
 //         of 7.8 instructions. Counted in the machine code of sm_90, inside of the image, with 8 rows a thread:
-//             float32  16 bytes, 125 instructions' time:   86 instructions     uint8  10 bytes, 78:   111
-//         and in three dimensions 20 bytes, 155: 120, and 14 bytes, 109: 162. So float32 is bound by bytes, and uint8
+//             float32  16 bytes, 125 instructions' time:   94 instructions     uint8  10 bytes, 78:   111
+//         and in three dimensions 20 bytes, 155: 141, and 14 bytes, 109: 162. So float32 is bound by bytes, and uint8
 //         by instructions: if all slots are used, at 70 % of the bandwidth, in volumes at 67 %. A quarter are of
 //         float64, for SciPy's bits; where float64 runs at 1/64 (sm_75, sm_86, sm_89, sm_120) they are what it takes.
 //         Orders 2 to 5 of float32 in two dimensions: 131, 168, 237, 296. What a gather costs that spreads a warp's
 //         load over 15 lines of 128 bytes, as the field of alpha 250 and sigma 5 does, only a GPU can tell.
+//         8 of the 94, and 21 of the 141, keep taps that are alike as they are (`between`).
 // Lost    Offsets of all taps, folded or not, in one sum: at order 1 a row costs 15 instructions more, at order 5 100.
 //         A row a thread: 43 more. Offsets in elements: 11 more. Taps outside folded and summed in line: 8 to 16
 //         registers, and above 128 at order 5.

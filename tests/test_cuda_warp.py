@@ -321,6 +321,28 @@ def test_a_block_has_the_bits_of_the_whole(cuda, dtype, order):
     np.testing.assert_array_equal(part[5:-5, 5:-5], whole[box][5:-5, 5:-5])
 
 
+@pytest.mark.parametrize("shape", [(200,), (20, 23), (5, 7, 9)])
+@pytest.mark.parametrize("mode", ["reflect", "wrap", "grid-constant"])
+def test_constant_images_of_float32_stay_constant(one, shape, mode):
+    """Not within rounding: by float32's rounding errors alone, r would be a number instead of NaN."""
+    image, value = np.full(shape, 0.1, np.float32), float(np.float32(0.1))
+    field = np.random.default_rng(4).normal(0, 3, (len(shape), *shape)).astype(np.float32)
+    how = {"order": 1, "mode": mode, "cval": value}
+    np.testing.assert_array_equal(one.warp(image, field, axes=range(len(shape)), **how), image)
+    np.testing.assert_array_equal(one.map_coordinates(image, np.indices(shape) + field, **how), image)
+
+
+def test_infinity_in_float32_spreads_as_scipy_s(one):
+    image, how = make_image((20, 23), "float32"), {"axes": (0, 1), "order": 1, "mode": "mirror"}
+    image[3, 4:6], image[9, 9], image[10, 9] = np.inf, np.inf, -np.inf
+    field = make_field((2, 20, 23), dtype="float32")
+    with np.errstate(invalid="ignore"):
+        expected = PLAIN.warp(image, field, **how)
+    found = one.warp(image, field, **how)
+    assert np.isinf(expected).any()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(0,), (3, 0, 2), (0, 4, 5)])
 @pytest.mark.parametrize("order", [0, 1, 3])
 def test_empty(one, shape, order):
