@@ -316,6 +316,29 @@ def test_a_stack_is_never_copied_to_the_host(cupy, monkeypatch):
     assert not any(isinstance(a, cupy.ndarray) and first <= a.data.ptr < first + stack.nbytes for a in copied)
 
 
+@pytest.mark.parametrize("dtype", STACK)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_arrays_of_the_host_come_back_there(cupy, dtype, swapped):
+    """Also where what they come back to is not contiguous."""
+    stack, engine = STACK[dtype], get_backend("cuda")
+    image = stack.swapaxes(0, 1) if swapped else stack
+    axis = 1 if swapped else 0
+    field = rng.normal(0, 2, (2, 6, 33, 48)).astype(np.float32)
+    field = field.swapaxes(1, 1 + axis)
+    how = {"axes": [a for a in range(3) if a != axis], "order": 1, "mode": "reflect"}
+    found, expected = (each.warp(image, field, **how) for each in (engine, get_backend("numpy")))
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    points = rng.uniform(0, 30, (2, 500))
+    found, expected = (
+        each.map_coordinates(stack[0], points, order=1, mode="reflect") for each in (engine, get_backend("numpy"))
+    )
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    sigma = {"sigma": (1.5,), "axes": (2,), "mode": ("reflect",)}
+    found, expected = (each.gaussian_filter(image, **sigma) for each in (engine, get_backend("numpy")))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
 def test_small_arrays_of_the_host_stay_there_unless_asked(cupy):
     small, large = np.eye(64), np.ones((300, 300))
     assert get_backend().name == "cuda"

@@ -49,6 +49,10 @@ class Device(ABC):
     def to_host(self, array: Array) -> Array:
         """Return a NumPy array of a device array, after what was launched before has ended."""
 
+    def fill(self, target: Array, array: Array) -> None:
+        """Copy a device array into one of the host, after what was launched before has ended."""
+        target[...] = self.to_host(array)
+
     @abstractmethod
     def free_bytes(self) -> int:
         """Return how much memory can still be had on the device."""

@@ -111,7 +111,7 @@ def _in_slabs(sampler: _Sampler, coordinates: Array) -> Array:
     result = np.empty(coordinates.shape[1:], sampler.dtype)
 
     def finish(slab: slice, part: Array) -> None:
-        result[slab] = device.to_host(part)
+        device.fill(result[slab], part)
 
     uploaded = coordinates[:, :1].nbytes
     length = slab_length(device, len(result), uploaded + result[:1].nbytes, uploaded)

@@ -140,7 +140,7 @@ def filtered(
     result = np.empty(image.shape, dtype)
 
     def finish(slab: slice, part: Array) -> None:
-        result[slab] = device.to_host(part)
+        device.fill(result[slab], part)
 
     size = image[:1].nbytes
     length = slab_length(device, len(image), size + result[:1].nbytes, size)

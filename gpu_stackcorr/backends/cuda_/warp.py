@@ -157,7 +157,7 @@ def _slices_in_turn(pull: Pull, sources: dict[str, Array], field: Array, targets
 
     def finish(slab: slice, parts: list[Array]) -> None:
         for target, part in zip(targets, parts, strict=True):
-            target[slab] = device.to_host(part)
+            device.fill(target[slab], part)
 
     _in_slabs(device, targets, cut, work, finish)
 
@@ -184,7 +184,7 @@ def _rows_in_turn(pull: Pull, sources: dict[str, Array], field: Array, targets: 
 
     def finish(slab: slice, parts: list[Array]) -> None:
         for target, part in zip(targets, parts, strict=True):
-            target[(*before, slab)] = device.to_host(part)
+            device.fill(target[(*before, slab)], part)
 
     _in_slabs(device, [target.swapaxes(0, fixed) for target in targets], cut, work, finish)
 

@@ -111,9 +111,14 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801
         """Return the one number."""
         return self.memory.item()
 
-    def get(self):
-        """Return a copy on the host."""
-        return np.array(self.memory)
+    def get(self, *, out=None):
+        """Return a copy on the host, or one in a contiguous array there."""
+        if out is None:
+            return np.array(self.memory)
+        if out.dtype != self.dtype or out.shape != self.shape or not out.flags.c_contiguous:
+            raise ValueError("out is of another shape, type or order")
+        out[...] = self.memory
+        return out
 
 
 class _Pointer:
