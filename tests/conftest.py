@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from emulator import emulated_device, emulated_devices, sanitizer
+from emulator.stand_in import cupy_stand_in
 
 from gpu_stackcorr import arrays
 from gpu_stackcorr.arrays import available_backends, get_backend
@@ -126,6 +127,33 @@ class CudaToHost(CudaBackend):
     def displacement(self, *args: Any, **kwargs: Any) -> Any:
         """Return a displacement on the host."""
         return self.to_host(super().displacement(*args, **kwargs))
+
+
+@pytest.fixture(scope="module", params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
+def cupy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """CuPy, and the stand-in for it of the emulator."""
+    if request.param == "stand-in":
+        with cupy_stand_in(tmp_path_factory.mktemp("code")) as module:
+            yield module
+        return
+    info = available_backends()["cuda"]
+    if not info.available:
+        if os.environ.get("REQUIRE_GPU") == "1":
+            pytest.fail(f"REQUIRE_GPU=1, but cuda is not available: {info.reason}")
+        pytest.skip(f"cuda: {info.reason}")
+    import cupy
+
+    if os.environ.get("CUDA_NO_POOL") == "1":
+        cupy.cuda.set_allocator(None)
+    yield cupy
+
+
+@pytest.fixture
+def stand_in(cupy: Any) -> Any:
+    """The stand-in alone."""
+    if not hasattr(cupy, "is_stand_in"):
+        pytest.skip("asks things of the stand-in for CuPy")
+    return cupy
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ probe, array layer, benchmarks. It refuses what CuPy refuses (arrays of the host
 device, conversion to NumPy in silence, structures by value that are no arrays), and knows no more of CuPy than we use.
 
 What it cannot show: whether CuPy has what is used here, under these names and with these arguments (of the names
-`test_cuda_arrays.py` makes sure where CuPy is installed); order on streams, as everything is done at once; DLPack; the
-time that anything takes; several devices; what CuPy's own kernels do at the edges of dtypes.
+`test_cuda_interchange.py` makes sure where CuPy is installed); order on streams, as everything is done at once; DLPack;
+the time that anything takes; several devices; what CuPy's own kernels do at the edges of dtypes.
 """
 
 from . import cuda
