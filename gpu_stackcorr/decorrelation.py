@@ -40,8 +40,10 @@ def decorrelation_depth(result: StackCorrelation | LagCorrelation, *, threshold:
 
     Notes
     -----
-    The interval is as good as the bands are: see `lag_correlation` for what they assume. Where they are saturated it
-    is too narrow.
+    The interval is as good as the bands are. With ``ci="tiles"`` these assume a stack that is stationary and wider
+    than a few of its structures, as `lag_correlation` says; where they are saturated, and with ``"fisher"`` always, do
+    not trust it: it is too narrow. Slices beyond this depth are less alike than the threshold, at zero shift and
+    linearly; that is no proof of independence.
 
     The distance at which an interval first includes zero is not a measure of decorrelation: less data would make it
     smaller.
@@ -134,8 +136,9 @@ def split_advice(result: LagCorrelation, *, max_r: float = 0.1, confidence_level
     -----
     r itself falls below `max_r` too early in up to every second stack; the upper bound of an interval that holds does
     so in one of forty. An interval's including zero is no criterion: less data makes that happen
-    earlier. The advice is as good as the intervals, see `lag_correlation`, and a small linear correlation at zero shift
-    is no proof of independence: neurons that pass through both parts of a stack still do.
+    earlier. The advice is as good as the intervals, which assume a stationary stack wider than a few of its structures
+    (see `lag_correlation`): do not trust it where `.saturated` is set, or with ``ci="fisher"``. A small linear
+    correlation at zero shift is no proof of independence: neurons that pass through both parts of a stack still do.
 
     Examples
     --------

@@ -21,7 +21,9 @@ from .slice_pairs import Block, SlicePairs
 Floats = NDArray[np.float64]
 
 METHODS = ("tiles", "fisher", None)
-"""The values of ``ci=``: an effective number of pixels is not known for means over pairs that share slices."""
+"""The values of ``ci=``. ``"effective"`` is not one of them: its number of pixels is that of one pair, from the
+autocorrelations of two images; the mean over pairs that overlap and share slices has none.
+"""
 
 
 def lag_correlation(
@@ -47,7 +49,7 @@ def lag_correlation(
         Pixels that count.
     ci : {"tiles", "fisher", None}
         How the standard errors are found. ``"fisher"`` takes the pixels of one slice as independent, and is far too
-        narrow for micrographs.
+        narrow for micrographs. ``"effective"`` is known of single pairs only: see `correlation_matrix`.
     nan_policy : {"raise", "propagate"}
         NaN pixels of a slice are an error, or leave its pairs out.
     backend : str, optional
@@ -85,7 +87,8 @@ def lag_correlation(
     data = Stack(stack)
     engine = data.backend(backend)
     if ci not in METHODS:
-        raise ParameterError(f"ci = {ci!r}: allowed are {', '.join(map(repr, METHODS))}")
+        why = "; an effective number of pixels is known of single pairs only" if ci == "effective" else ""
+        raise ParameterError(f"ci = {ci!r}: allowed are {', '.join(map(repr, METHODS))}{why}")
     pairs = SlicePairs(data, _checked_lag(max_lag, len(data)), mask, nan_policy)
     sums = _Sums(engine, pairs, tiles=ci == "tiles" and min(data.shape[1:]) >= intervals.GRID)
     for a, b in pairs:

@@ -64,9 +64,10 @@ def correlation_matrix(
 
     Notes
     -----
-    An interval is that of its own pair: of many pairs some fall outside, and pairs that share a slice err together.
-    For the mean over pairs use `lag_correlation`. Two slices with r = 0 need not be independent: r sees linear
-    likeness at zero shift alone.
+    The interval of ``.pair(i, j)`` is that of `image_correlation`: ``"tiles"`` assumes that the slices are stationary
+    and wider than a few of their structures; do not trust it where `.saturated` is set. It is that of its own pair: of
+    many pairs some fall outside, and pairs that share a slice err together. For the mean over pairs use
+    `lag_correlation`. Two slices with r = 0 need not be independent: r sees linear likeness at zero shift alone.
 
     Examples
     --------

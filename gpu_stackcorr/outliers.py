@@ -140,6 +140,8 @@ def find_outlier_slices(stack_or_matrix: Any, *, band: int = BAND, backend: str 
     be looked at, for its cause cannot be seen in correlations: a slice that is displaced, folded or out of focus looks
     damaged, a section twice as thick looks like one that is missing.
 
+    There is no interval here: the score counts scatters, and is no probability.
+
     What cannot be found: a missing slice, or a swap, where neighbours correlate like slices at distance 2 (within
     their scatter, which is large for small images and short correlations); damage where neighbours correlate by less
     than 0.1. A gap next to the first or the last slice looks like damage, and is called that. Two faults within four

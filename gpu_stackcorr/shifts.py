@@ -145,7 +145,8 @@ def shifted_correlation(
     (0.09) for phantoms, 0.044 (0.12), 0.058 (0.12) and 0.081 (0.14) for ssTEM sections 11 apart (which have 0.027
     without a shift), 0.010, 0.012 and 0.014 for white noise. The interval takes the shift as
     known and is not corrected for that: r no larger than this is no sign of likeness. It assumes what that of
-    `image_correlation` does, and is not to be trusted where `saturated` is set.
+    `image_correlation` does, images that are stationary and wider than a few of their structures, and is not to be
+    trusted where `saturated` is set. A small r is no proof of independence: it sees linear likeness alone.
 
     Examples
     --------
@@ -219,7 +220,8 @@ def shifted_stack_correlation(
 
     Notes
     -----
-    The largest of many r is biased upwards: see `shifted_correlation`.
+    The largest of many r is biased upwards, and the interval takes the shift as known: see `shifted_correlation` for
+    that, for what the interval assumes, and for when not to trust it. A small r is no proof of independence.
 
     Examples
     --------

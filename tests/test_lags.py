@@ -175,7 +175,8 @@ def test_lags_that_are_refused(max_lag):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"ci": "effective"}, r"^ci = 'effective': allowed are 'tiles', 'fisher', None$"),
+        ({"ci": "effective"}, r"^ci = 'effective': allowed are 'tiles', 'fisher', None; .* single pairs only$"),
+        ({"ci": "bootstrap"}, r"^ci = 'bootstrap': allowed are 'tiles', 'fisher', None$"),
         ({"nan_policy": "omit"}, r"^nan_policy = 'omit'"),
         ({"mask": np.zeros((5, 6), bool)}, r"^mask has .* 0 pixels"),
     ],
