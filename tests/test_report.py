@@ -346,6 +346,8 @@ def test_all_pairs(written, analysis, stack):
     found = Page((written / "report.html").read_text(encoding="utf-8"))
     assert str(pairs.advice) in found.words
     assert f"{pairs.depth.statistic:.3g} slices [" in found.words
+    assert "alone says" in found.words
+    assert "“drops after about 20 slices”" in found.words
     table = rows(written / "tables" / "lags.csv")
     assert [float(row["r"]) for row in table] == lags.statistic.tolist()
     results = json.loads((written / "results.json").read_text(encoding="utf-8"))
