@@ -13,6 +13,7 @@ from gpu_stackcorr.arrays import get_backend
 from gpu_stackcorr.backends.cuda_ import block_sums, cross_moments, layout, moments, slabs
 from gpu_stackcorr.backends.cuda_.backend import CudaBackend
 from gpu_stackcorr.backends.cuda_.blocks import LANES, cut_cells
+from gpu_stackcorr.errors import BackendError
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
 
@@ -335,3 +336,9 @@ def test_the_order_of_threads_changes_no_pair(cuda, schedule, dtype):
     slices = images(dtype, (5, 7, 1300), 1)
     other = CudaBackend(EmulatedDevice(schedule, seed=3))
     np.testing.assert_array_equal(other.cross_moments(slices).xy, cuda.cross_moments(slices).xy)
+
+
+def test_sides_whose_bytes_32_bits_cannot_tell_are_refused(cuda):
+    row = np.broadcast_to(np.uint8(0), (1, 2**30))
+    with pytest.raises(BackendError, match=r"slices are \(1, 1073741824\), sides below 1073741824 pixels are allowed"):
+        cuda.moments([row], row[np.newaxis])

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_stackcorr.backends.base import Array, Edges
+from gpu_stackcorr.errors import BackendError
 from gpu_stackcorr.moments import IntegerSums, Moments
 
 from . import block_sums
@@ -23,6 +24,10 @@ from .slabs import in_slabs
 
 LARGEST_CELL = 2**31 - 1
 """Pixels up to which int64 holds a sum of products of uint16."""
+
+
+LONGEST = 2**30
+"""Pixels of a side from which on bytes along it, and positions around a tile, do not fit into 32 bits."""
 
 
 class _Group(NamedTuple):
@@ -91,6 +96,8 @@ def of_slabs(
     most : int, optional
         Most slices of a slab.
     """
+    if max(slices.shape[1:]) >= LONGEST:
+        raise BackendError(f"moments on cuda: slices are {slices.shape[1:]}, sides below {LONGEST} pixels are allowed")
     groups = _grouped(references, slices, tiles, kind)
     parts: list[list[Array]] = []
     if slices.size and groups:

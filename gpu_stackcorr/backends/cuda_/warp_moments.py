@@ -50,9 +50,6 @@ more segments."""
 FUSED = ("bool", "int8", "uint8", "int16", "uint16", "float32")
 """Types of slices whose deformed pixels the kernel keeps to itself."""
 
-LONGEST = 2**30
-"""Pixels of a side from which on positions around a tile do not fit into 32 bits."""
-
 MOST_REFERENCES = 4
 """References that a warp takes at once."""
 
@@ -208,7 +205,7 @@ def warp_moments(
     field_bytes = 2 * np.dtype(dtype).itemsize * prod(shape)
     of_axis = np.reshape(alpha, (-1, 1))
     kernels = [half_kernel(width, truncate, np.float32) for width in sigma]
-    is_fused = order == 1 and slices.dtype.name in FUSED and _fit(kernels) and max(shape) < LONGEST
+    is_fused = order == 1 and slices.dtype.name in FUSED and _fit(kernels)
     if is_fused:
         scales = np.broadcast_to(of_axis.astype(np.float32), stream.shape)
         fields = Fields(device, shape, seed, stream, scales, *(_weights(device, kernel) for kernel in kernels))
