@@ -141,3 +141,19 @@ def test_rows_of_every_length_in_windows(dtype, order, width):
     options = {"axes": (0, 1), "order": order, "mode": "mirror"}
     expected, found = PLAIN.warp(image, d, **options), COMPILED.warp(image, d, **options)
     np.testing.assert_allclose(found, expected, rtol=0, atol={"float32": 2e-3, "float64": 1e-10}.get(dtype, 0))
+
+
+@pytest.mark.parametrize("order", range(6))
+@pytest.mark.parametrize("mode", ["reflect", "constant"])
+def test_a_constant_slice_stays_constant(order, mode):
+    """In float32 too, where the weights of taps do not add up to 1: such a slice has no variance and no correlation."""
+    slices = np.stack([np.full((40, 60), 0.1, np.float32), np.random.default_rng(0).random((40, 60), np.float32)])
+    d = field((40, 60), 3, "float32")[:, np.newaxis]
+    d[0, 0, 3, 4] = np.nan
+    warped = COMPILED.warp(slices, d, axes=(1, 2), order=order, mode=mode, cval=7.0)
+    assert set(np.unique(warped[0])) == {np.float32(0.1), np.float32(7.0)}
+    streams = np.arange(4, dtype=np.uint64).reshape(2, 2)
+    (moments,) = COMPILED.warp_moments(
+        slices[1:], slices, seed=1, stream=streams, alpha=30.0, sigma=(3.0, 3.0), order=order
+    )
+    assert moments.ss_y[0] == 0 < moments.ss_y[1]

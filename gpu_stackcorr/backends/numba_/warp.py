@@ -32,6 +32,9 @@ from .spline import coefficients
 GROUP = 1 << 20
 """Samples whose spline coefficients are held at once, where one slice does not have more."""
 
+SLACK = 64 * np.finfo(np.float32).eps
+"""What weights of any order in float32 make of a constant, at most, as a part of it."""
+
 BLOCKS = 1 << 14, 1 << 17
 """Samples a task, at least and at most: enough to hide Python's share of 20 microseconds, few enough for all threads to
 have three tasks and to end together."""
@@ -62,7 +65,21 @@ def warp(
     for group in boxes(slices, together):
         source = ready(images[group], len(batch), order, mode, cval, memory)
         pull(source, field[(slice(None), *group)], target[group], order=order, mode=mode, cval=cval)
+    for index in np.ndindex(*slices):
+        keep_constant(images[index], target[index])
     return result
+
+
+def keep_constant(image: Array, warped: Array) -> None:
+    """Give a slice that is constant its value back, from which weights in float32 go a few digits away.
+
+    A correlation with it has no variance to divide by, and is to say so.
+    """
+    if warped.dtype != np.float32:
+        return
+    value = image[(0,) * image.ndim]
+    if (image[(0,) * (image.ndim - 1)] == value).all() and (image == value).all():
+        warped[np.abs(warped - value) <= SLACK * np.abs(value)] = value
 
 
 class Source(NamedTuple):

@@ -21,7 +21,7 @@ from .displacement import displacement
 from .memory import Memory
 from .moments import moments
 from .parallel import cut, run
-from .warp import pull, ready
+from .warp import keep_constant, pull, ready
 
 LARGEST_GROUP = 8
 """Deformed slices that a thread correlates together: a call takes 0.4 ms a reference, however small the slices."""
@@ -66,6 +66,7 @@ def warp_moments(
             displacement(seed, stream[:, n], shape, alpha=alpha, sigma=sigma, truncate=truncate, dtype=dtype, out=field)
             source = ready(slices[n], 0, order, mode, cval, space.margins)
             pull(source, field, target, order=order, mode=mode, cval=cval)
+            keep_constant(slices[n], target)
         parts[number] = moments(references, warped, reference_mask=reference_mask, tiles=tiles)
         spare.append(space)
 
