@@ -12,6 +12,7 @@ import pytest
 
 import gpu_stackcorr as gsc
 from gpu_stackcorr import arrays, get_backend
+from gpu_stackcorr.backends.cuda_ import slabs
 from gpu_stackcorr.errors import InputTypeError
 
 rng = np.random.default_rng(7)
@@ -23,9 +24,11 @@ STACK = {
 
 @pytest.mark.parametrize("dtype", STACK)
 @pytest.mark.parametrize("swapped", [False, True])
-def test_arrays_of_the_host_come_back_there(cupy, dtype, swapped):
-    """Also where what they come back to is not contiguous."""
+@pytest.mark.parametrize("slices", [1, 4, 100])
+def test_arrays_of_the_host_come_back_there(cupy, monkeypatch, dtype, swapped, slices):
+    """Slab by slab, of one or more slices; also where what they come back to is not contiguous."""
     stack, engine = STACK[dtype], get_backend("cuda")
+    monkeypatch.setattr(slabs, "HOST_BYTES", slices * 3 * 33 * 48 * 4)
     image = stack.swapaxes(0, 1) if swapped else stack
     axis = 1 if swapped else 0
     field = rng.normal(0, 2, (2, 6, 33, 48)).astype(np.float32)
@@ -34,6 +37,10 @@ def test_arrays_of_the_host_come_back_there(cupy, dtype, swapped):
     found, expected = (each.warp(image, field, **how) for each in (engine, get_backend("numpy")))
     assert isinstance(found, np.ndarray)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    labels = STACK["uint8"].astype(np.uint64).swapaxes(0, axis)
+    pairs = [each.warp_with_labels(image, labels, field, **how) for each in (engine, get_backend("numpy"))]
+    for found, expected in zip(*pairs, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     points = rng.uniform(0, 30, (2, 500))
     found, expected = (
         each.map_coordinates(stack[0], points, order=1, mode="reflect") for each in (engine, get_backend("numpy"))

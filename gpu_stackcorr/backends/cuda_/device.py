@@ -49,9 +49,9 @@ class Device(ABC):
     def to_host(self, array: Array) -> Array:
         """Return a NumPy array of a device array, after what was launched before has ended."""
 
-    def fill(self, target: Array, array: Array) -> None:
-        """Copy a device array into one of the host, after what was launched before has ended."""
-        target[...] = self.to_host(array)
+    def downloads(self) -> Downloads:
+        """Return what copies results to the host, one after the other."""
+        return Downloads(self)
 
     @abstractmethod
     def free_bytes(self) -> int:
@@ -64,3 +64,21 @@ class Device(ABC):
     def carried(self) -> Callable[[], AbstractContextManager[None]]:
         """Return what makes another thread work where this one does: on its device, in its stream."""
         return nullcontext
+
+
+class Downloads:
+    """Copies device arrays into arrays of the host: begun after one piece of work, finished after the next."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.pairs: list[tuple[Array, Array]] = []
+
+    def begin(self, pairs: Iterable[tuple[Array, Array]]) -> None:
+        """Begin to copy the second of each pair into the first, when the work launched so far has ended."""
+        self.pairs = list(pairs)
+
+    def finish(self) -> None:
+        """Wait for the copies that were begun; what they were copied from may be overwritten then."""
+        for target, array in self.pairs:
+            target[...] = self.device.to_host(array)
+        self.pairs = []

@@ -16,7 +16,7 @@ from gpu_stackcorr.backends.base import Array
 from gpu_stackcorr.errors import InputTypeError
 
 from .compiler import compiled
-from .device import Device, Kernel
+from .device import Device, Downloads, Kernel
 
 PLAIN_SHARED_BYTES = 48 * 1024
 """Shared memory of a block that a kernel need not ask for."""
@@ -68,12 +68,9 @@ class Gpu(Device):
         host: Array = cupy.asnumpy(array)
         return host
 
-    def fill(self, target: Array, array: Any) -> None:
-        """Copy a device array into one of the host, without another in between where both are contiguous."""
-        if target.flags.c_contiguous and array.flags.c_contiguous and target.dtype == array.dtype:
-            array.get(out=target)
-        else:
-            super().fill(target, array)
+    def downloads(self) -> Downloads:
+        """Return what copies results to the host beside the work on the next ones."""
+        return _Downloads(self)
 
     def free_bytes(self) -> int:
         """Return the memory that the driver has left and CuPy's pool holds in reserve."""
@@ -158,6 +155,35 @@ class _Buffer:
         work.wait_event(self.copied)
         filled: Array = self.device[: part.nbytes].view(kind).reshape(part.shape)
         return filled
+
+
+class _Downloads(Downloads):
+    """Copies in a stream of their own, by way of memory that the device writes to by itself."""
+
+    def __init__(self, device: Gpu) -> None:
+        super().__init__(device)
+        self.hosts: list[Array] = []
+        self.copies, self.copied = cupy.cuda.Stream(non_blocking=True), cupy.cuda.Event(disable_timing=True)
+
+    def begin(self, pairs: Iterable[tuple[Array, Array]]) -> None:
+        """Begin the copies once the current stream has come here. The arrays are kept until they are finished."""
+        pairs = [(target, self.device.to_device(array)) for target, array in pairs]
+        self.hosts += [np.empty(0, np.uint8)] * (len(pairs) - len(self.hosts))
+        for number, (_, array) in enumerate(pairs):
+            if len(self.hosts[number]) < array.nbytes:
+                self.hosts[number] = _pinned(array.nbytes)
+        self.copies.wait_event(cupy.cuda.get_current_stream().record())
+        self.pairs = pairs
+        for host, (_, array) in zip(self.hosts, pairs, strict=False):
+            array.data.copy_to_host_async(host.ctypes.data, array.nbytes, self.copies)  # type: ignore[attr-defined]
+        self.copied.record(self.copies)
+
+    def finish(self) -> None:
+        """Wait for the copies, and put what has come where it belongs."""
+        self.copied.synchronize()
+        for host, (target, array) in zip(self.hosts, self.pairs, strict=False):
+            target[...] = host[: array.nbytes].view(array.dtype).reshape(array.shape)
+        self.pairs = []
 
 
 def _pinned(n_bytes: int) -> Array:

@@ -110,9 +110,6 @@ def _in_slabs(sampler: _Sampler, coordinates: Array) -> Array:
         coordinates = coordinates.reshape(len(coordinates), -1)
     result = np.empty(coordinates.shape[1:], sampler.dtype)
 
-    def finish(slab: slice, part: Array) -> None:
-        device.fill(result[slab], part)
-
     uploaded = coordinates[:, :1].nbytes
     length = slab_length(device, len(result), uploaded + result[:1].nbytes, uploaded)
     through_slabs(
@@ -121,6 +118,6 @@ def _in_slabs(sampler: _Sampler, coordinates: Array) -> Array:
         length,
         cut=lambda slab: [coordinates[:, slab]],
         work=lambda _, part: sampler(part),
-        finish=finish,
+        targets=lambda slab, part: [(result[slab], part)],
     )
     return result

@@ -14,7 +14,7 @@ from .device import Device
 Result = TypeVar("Result")
 
 SHARE = 4
-"""One part in so many of the free memory is for a slab: two of the host's are on the device at once."""
+"""One part in so many of the free memory is for a slab and its result: two of each are on the device at once."""
 
 HOST_BYTES = 1 << 27
 """Bytes of a slab of the host: small enough for the copy of the next one to hide behind the work on the last."""
@@ -45,8 +45,8 @@ def in_slabs(
         len(slices),
         min(length, most or length),
         cut=lambda slab: [slices[slab]],
-        work=lambda slab, part: work(slab.start, part),
-        finish=lambda _, result: results.append(result),
+        work=lambda slab, part: results.append(work(slab.start, part)),
+        targets=lambda _slab, _result: [],
     )
     return results
 
@@ -58,9 +58,11 @@ def through_slabs(
     *,
     cut: Callable[[slice], Sequence[Array]],
     work: Callable[..., Result],
-    finish: Callable[[slice, Result], Any],
+    targets: Callable[[slice, Result], Sequence[tuple[Array, Array]]],
 ) -> None:
-    """Call ``finish(slab, work(slab, *parts))`` of each slab in turn.
+    """Call ``work(slab, *parts)`` of each slab in turn.
+
+    The device works on a slab while the next one is copied to it and what it made of the last one is copied back.
 
     Parameters
     ----------
@@ -71,20 +73,19 @@ def through_slabs(
         Returns what a slab consists of, arrays of the host or of the device; `work` finds them on the device.
     work : function
         It may run out of memory: slabs are then shorter.
-    finish : function
-        It is called once the copies of the next slab have begun, so that copies to the host go on beside them.
+    targets : function
+        Returns pairs, for a slab and what `work` made of it: an array of the host, and the device array that it takes.
     """
     done = 0
 
-    def finished(slab: slice, result: Result) -> None:
+    def finished(slab: slice) -> None:
         nonlocal done
-        finish(slab, result)
         done = slab.stop
 
     while done < count:
         slabs = [slice(start, min(start + length, count)) for start in range(done, count, length)]
         try:
-            _take(device, slabs, cut, work, finished)
+            _take(device, slabs, cut, work, targets, finished)
         except MemoryError:
             if length == 1:
                 raise
@@ -96,18 +97,29 @@ def _take(
     slabs: Sequence[slice],
     cut: Callable[[slice], Sequence[Array]],
     work: Callable[..., Result],
-    finish: Callable[[slice, Result], Any],
+    targets: Callable[[slice, Result], Sequence[tuple[Array, Array]]],
+    finished: Callable[[slice], None],
 ) -> None:
-    """Take slabs of one length. Neither a slab nor a result is kept while the next one is made."""
+    """Take slabs of one length. Of slabs and results two each are on the device at once."""
     uploads = [_upload(device, slabs, cut, number) for number in range(len(cut(slabs[0])))]
-    pending: list[tuple[slice, Result]] = []
-    for slab in slabs:
-        parts = [next(upload) for upload in uploads]
-        if pending:
-            finish(*pending.pop())
-        pending.append((slab, work(slab, *parts)))
-        del parts
-    finish(*pending.pop())
+    downloads = device.downloads()
+    begun: list[slice] = []
+
+    def finish() -> None:
+        if begun:
+            downloads.finish()
+            finished(begun.pop())
+
+    try:
+        for slab in slabs:
+            parts = [next(upload) for upload in uploads]
+            result = work(slab, *parts)
+            finish()
+            downloads.begin(targets(slab, result))
+            begun.append(slab)
+            del parts, result
+    finally:
+        finish()
 
 
 def _upload(
@@ -139,12 +151,14 @@ def filtered(
         return device.to_host(work(image))
     result = np.empty(image.shape, dtype)
 
-    def finish(slab: slice, part: Array) -> None:
-        device.fill(result[slab], part)
-
     size = image[:1].nbytes
     length = slab_length(device, len(image), size + result[:1].nbytes, size)
     through_slabs(
-        device, len(image), length, cut=lambda slab: [image[slab]], work=lambda _, part: work(part), finish=finish
+        device,
+        len(image),
+        length,
+        cut=lambda slab: [image[slab]],
+        work=lambda _, part: work(part),
+        targets=lambda slab, part: [(result[slab], part)],
     )
     return result

@@ -155,11 +155,7 @@ def _slices_in_turn(pull: Pull, sources: dict[str, Array], field: Array, targets
         part = parts[-1] if shared is None else shared
         return _pulled(pull, dict(zip(sources, parts, strict=False)), View.of(part), axes)
 
-    def finish(slab: slice, parts: list[Array]) -> None:
-        for target, part in zip(targets, parts, strict=True):
-            device.fill(target[slab], part)
-
-    _in_slabs(device, targets, cut, work, finish)
+    _in_slabs(device, targets, cut, work)
 
 
 def _rows_in_turn(pull: Pull, sources: dict[str, Array], field: Array, targets: list[Array]) -> None:
@@ -182,11 +178,7 @@ def _rows_in_turn(pull: Pull, sources: dict[str, Array], field: Array, targets: 
         pull(part, **moved, padding=padding, start=slab.start)
         return results
 
-    def finish(slab: slice, parts: list[Array]) -> None:
-        for target, part in zip(targets, parts, strict=True):
-            device.fill(target[(*before, slab)], part)
-
-    _in_slabs(device, [target.swapaxes(0, fixed) for target in targets], cut, work, finish)
+    _in_slabs(device, targets, cut, work, axis=fixed)
 
 
 def _in_slabs(
@@ -194,10 +186,19 @@ def _in_slabs(
     targets: list[Array],
     cut: Callable[[slice], list[Array]],
     work: Callable[..., list[Array]],
-    finish: Callable[[slice, list[Array]], None],
+    *,
+    axis: int = 0,
 ) -> None:
-    """Go through the slabs along the first axis of the targets."""
+    """Go through the slabs along an axis of the targets, before which there are axes of one sample only."""
+    before = (slice(None),) * axis
     uploaded = sum(part.nbytes for part in cut(slice(0, 1)))
-    size = uploaded + sum(target[:1].nbytes for target in targets)
-    length = slab_length(device, len(targets[0]), size, uploaded)
-    through_slabs(device, len(targets[0]), length, cut=cut, work=work, finish=finish)
+    size = uploaded + sum(target[(*before, slice(1))].nbytes for target in targets)
+    count = targets[0].shape[axis]
+    through_slabs(
+        device,
+        count,
+        slab_length(device, count, size, uploaded),
+        cut=cut,
+        work=work,
+        targets=lambda slab, parts: [(t[(*before, slab)], part) for t, part in zip(targets, parts, strict=True)],
+    )

@@ -131,6 +131,10 @@ class _Pointer:
         """Copy bytes of the host."""
         ctypes.memmove(self.ptr, address, size)
 
+    def copy_to_host_async(self, address, size, stream=None):
+        """Copy bytes to the host."""
+        ctypes.memmove(address, self.ptr, size)
+
     def copy_from_device_async(self, source, size, stream=None):
         """Copy bytes of the device."""
         ctypes.memmove(self.ptr, source.ptr, size)
