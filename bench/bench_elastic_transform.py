@@ -83,7 +83,7 @@ def slice_case(dtype: str, shape: tuple[int, int] = SLICES[1:]) -> Case:
         cv2 = modules[0]
         grid = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
         contestants.append(
-            Contestant("OpenCV chain", lambda: with_opencv(cv2, image, grid, new), note="fixed-point weights, 1/32 px")
+            Contestant("OpenCV chain", lambda: with_opencv(cv2, image, grid, new), note="float32 coordinates")
         )
     if modules := optional("cv2", "albumentations"):
         cv2, albumentations = modules
@@ -91,7 +91,7 @@ def slice_case(dtype: str, shape: tuple[int, int] = SLICES[1:]) -> Case:
             alpha=ALPHA, sigma=SIGMA, interpolation=cv2.INTER_LINEAR, border_mode=cv2.BORDER_REFLECT, p=1
         )
         contestants.append(
-            Contestant("albumentations", lambda: transform(image=image)["image"], note="fixed-point weights, 1/32 px")
+            Contestant("albumentations", lambda: transform(image=image)["image"], note="float32 coordinates")
         )
     name = f"{dtype}, {' x '.join(map(str, image.shape))}, alpha {ALPHA:g}, sigma {SIGMA:g}"
     return Case("elastic_transform", name, image.size, contestants)
