@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -151,6 +152,25 @@ def test_a_read_only_folder_and_no_home_are_no_hindrance(copy):
     shutil.rmtree(copy / "home")
     (copy / "home").write_text("")
     run_python(SMOOTH, copy, **variables)
+
+
+PLAIN_PROCESSOR = """
+import numpy as np
+from gpu_stackcorr.arrays import get_backend
+from gpu_stackcorr.backends.numba_.vectors import has_byte_products
+
+assert not has_byte_products()
+slices = np.random.default_rng(0).integers(0, 256, (3, 40, 90), np.uint8)
+numba, numpy = get_backend("numba"), get_backend("numpy")
+for ours, expected in zip(numba.moments([slices[0]], slices), numpy.moments([slices[0]], slices), strict=True):
+    assert (ours.sums.xy == expected.sums.xy).all()
+assert (numba.cross_moments(slices).xy == numpy.cross_moments(slices).xy).all()
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names a processor of this architecture")
+def test_code_for_another_processor_has_none_of_this_ones_instructions(copy):
+    run_python(PLAIN_PROCESSOR, copy, NUMBA_CACHE_DIR=str(copy / "kept"), NUMBA_CPU_NAME="x86-64")
 
 
 def test_a_change_in_one_module_recompiles_what_calls_it(copy):

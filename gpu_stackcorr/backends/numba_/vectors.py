@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 from llvmlite import binding, ir
 from numba.core import cgutils as typed_cgutils
+from numba.core import config as typed_config
 
 cgutils: Any = typed_cgutils
+config: Any = typed_config
 
 I8, I16, I32, I64, F32, F64 = (
     ir.IntType(8),
@@ -94,7 +96,12 @@ def sums_of_pairs(builder: Any, left: Any, right: Any) -> Any:
 
 @cache
 def has_byte_products() -> bool:
-    """Whether this processor multiplies 64 bytes and adds up four products each in one step: see `byte_products`."""
+    """Whether this processor multiplies 64 bytes and adds up four products each in one step: see `byte_products`.
+
+    No where Numba was told to compile for another processor (``NUMBA_CPU_NAME``, ``NUMBA_CPU_FEATURES``).
+    """
+    if config.CPU_NAME is not None or config.CPU_FEATURES is not None:
+        return False
     features = binding.get_host_cpu_features()
     return bool(features.get("avx512vnni", False) and features.get("avx512bw", False))
 
