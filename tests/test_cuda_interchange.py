@@ -51,6 +51,13 @@ def test_arrays_of_the_host_come_back_there(cupy, monkeypatch, dtype, swapped, s
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
+def test_results_that_stay_on_the_device_are_not_waited_for(cupy):
+    downloads = get_backend("cuda").device.downloads()
+    downloads.begin([])
+    downloads.finish()
+    assert not {"copies", "copied"} & set(vars(downloads))
+
+
 def test_small_arrays_of_the_host_stay_there_unless_asked(cupy):
     small, large = np.eye(64), np.ones((300, 300))
     assert get_backend().name == "cuda"

@@ -157,3 +157,11 @@ def test_a_constant_slice_stays_constant(order, mode):
         slices[1:], slices, seed=1, stream=streams, alpha=30.0, sigma=(3.0, 3.0), order=order
     )
     assert moments.ss_y[0] == 0 < moments.ss_y[1]
+
+
+def test_a_slice_of_infinity_is_no_warning():
+    """Its samples are infinite, or NaN where a tap has no weight, as in SciPy."""
+    warped = COMPILED.warp(
+        np.full((40, 60), np.inf, np.float32), field((40, 60), 1, "float32"), axes=(0, 1), order=1, mode="reflect"
+    )
+    assert np.isposinf(warped[~np.isnan(warped)]).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
+from functools import cache, cached_property
 from itertools import cycle
 from typing import Any
 
@@ -163,11 +163,22 @@ class _Downloads(Downloads):
     def __init__(self, device: Gpu) -> None:
         super().__init__(device)
         self.hosts: list[Array] = []
-        self.copies, self.copied = cupy.cuda.Stream(non_blocking=True), cupy.cuda.Event(disable_timing=True)
+
+    @cached_property
+    def copies(self) -> Any:
+        """The stream of the copies, made for the first one: many slabs have results that stay on the device."""
+        return cupy.cuda.Stream(non_blocking=True)
+
+    @cached_property
+    def copied(self) -> Any:
+        """The moment at which the copies that were begun have ended."""
+        return cupy.cuda.Event(disable_timing=True)
 
     def begin(self, pairs: Iterable[tuple[Array, Array]]) -> None:
         """Begin the copies once the current stream has come here. The arrays are kept until they are finished."""
         pairs = [(target, self.device.to_device(array)) for target, array in pairs]
+        if not pairs:
+            return
         self.hosts += [np.empty(0, np.uint8)] * (len(pairs) - len(self.hosts))
         for number, (_, array) in enumerate(pairs):
             if len(self.hosts[number]) < array.nbytes:
@@ -179,7 +190,9 @@ class _Downloads(Downloads):
         self.copied.record(self.copies)
 
     def finish(self) -> None:
-        """Wait for the copies, and put what has come where it belongs."""
+        """Wait for the copies, if any, and put what has come where it belongs."""
+        if not self.pairs:
+            return
         self.copied.synchronize()
         for host, (target, array) in zip(self.hosts, self.pairs, strict=False):
             target[...] = host[: array.nbytes].view(array.dtype).reshape(array.shape)

@@ -1,5 +1,8 @@
 """Weighted sums of taps at the offsets of a row, where all taps are inside of the image.
 
+For what `windows` does not take: one dimension, images with gaps along x, short rows, order 3 in three dimensions, and
+the other orders.
+
 Loads are scalar, and what is done with them runs in vectors: hardware gathers are slower on processors of AMD, and a
 separate pass that picks samples into row buffers was no faster on two cores of a Zen 3 (2.0 against 1.9 ns a sample;
 picking two neighbours as one 64-bit word 1.5, within the noise once the image leaves the first cache).

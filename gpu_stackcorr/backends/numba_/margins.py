@@ -8,6 +8,7 @@ of a Zen 3).
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ PART = 1 << 17
 
 def margin_of(shape: tuple[int, ...], order: int, mode: str) -> int:
     """Return the margin that images of a shape are given, or 0 where they are read as they are."""
-    if order == 0 or mode not in MODES or (len(shape) == 3 and np.prod(shape) > LARGEST_VOLUME):
+    if order == 0 or mode not in MODES or (len(shape) == 3 and prod(shape) > LARGEST_VOLUME):
         return 0
     return MARGINS.get(len(shape), 0)
 

@@ -1,8 +1,9 @@
 """Warping by compiled loops, block by block of the result.
 
-An image is read where it lies: no coordinates, no padded copy, whatever its strides. Blocks of the result go to
-threads; within a block rows go through ``rows``. At orders above 1 the coefficients of one group of slices are held.
-float32 images are computed in float32, all others in float64.
+There is no array of coordinates. An image is read where it lies, whatever its strides, or from a copy with margins
+where that spares the exact path (see ``margins``); at orders above 1 from coefficients. Copies and coefficients are
+held of one group of slices. Blocks of the result go to threads; within a block rows go through ``rows``. float32 images
+are computed in float32, all others in float64.
 
 A displacement that broadcasts over slices is split anew for each: that is a third of the time at order 1, but keeping
 offsets and fractions would take four times the memory traffic of the displacement itself.
@@ -40,15 +41,7 @@ BLOCKS = 1 << 14, 1 << 17
 have three tasks and to end together."""
 
 
-def warp(
-    image: Array,
-    displacement: Array,
-    *,
-    axes: Sequence[int],
-    order: int,
-    mode: str,
-    cval: float = 0.0,
-) -> Array:
+def warp(image: Array, displacement: Array, *, axes: Sequence[int], order: int, mode: str, cval: float = 0.0) -> Array:
     """See ``Backend.warp``. Images in foreign byte order are converted a group of slices at a time."""
     result = np.empty(image.shape, image.dtype.newbyteorder("="))
     if not result.size:
@@ -79,7 +72,8 @@ def keep_constant(image: Array, warped: Array) -> None:
         return
     value = image[(0,) * image.ndim]
     if (image[(0,) * (image.ndim - 1)] == value).all() and (image == value).all():
-        warped[np.abs(warped - value) <= SLACK * np.abs(value)] = value
+        with np.errstate(invalid="ignore"):  # infinity less itself
+            warped[np.abs(warped - value) <= SLACK * np.abs(value)] = value
 
 
 class Source(NamedTuple):

@@ -4,7 +4,7 @@ A window is as many samples as a vector of 64 bytes holds. Its displacements bec
 in vectors; the neighbours along x that a sample needs of each line come by one load, a sample at a time; weights and
 sums are vectors again. It is written in vectors, as LLVM IR without any instruction of a particular processor, since
 LLVM does not make them of a plain loop: with the steps in loops of their own (`placing`, `gathering`), or where it
-takes hardware gathers of single samples, a row takes two (order 1) to five times (order 3) as long.
+takes hardware gathers of single samples, a row takes two (order 1) to three times (order 3) as long.
 
 At order 1 taps are added as in SciPy: in C order, weights axis by axis. Nothing is contracted, so that a sample has the
 same bits here and alone.
