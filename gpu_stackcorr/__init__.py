@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from .arrays import available_backends, get_backend, use_backend
     from .correlation import image_correlation, noise_sweep, stack_correlation, transform_battery
     from .decorrelation import decorrelation_depth, split_advice
-    from .deformation import displacement_field, elastic_transform, warp
+    from .deformation import elastic_transform, warp
+    from .displacement_fields import displacement_field
     from .lags import lag_correlation
     from .matrices import correlation_matrix
     from .ndimage import gaussian_filter, map_coordinates, spline_filter
@@ -29,7 +30,7 @@ _HOMES = {
     "available_backends": "arrays",
     "correlation_matrix": "matrices",
     "decorrelation_depth": "decorrelation",
-    "displacement_field": "deformation",
+    "displacement_field": "displacement_fields",
     "elastic_transform": "deformation",
     "find_outlier_slices": "outliers",
     "gaussian_filter": "ndimage",

@@ -18,7 +18,8 @@ from . import intervals, records
 from .arrays import plain, use_backend
 from .backends.base import Array
 from .battery import BatteryPlan, Group, Member
-from .deformation import TRUNCATE, check_alpha_sigma, displacement_streams
+from .deformation_checks import check_alpha_sigma
+from .displacement_fields import TRUNCATE, displacement_streams
 from .errors import ConstantSliceWarning, ParameterError, warn
 from .moments import Moments, concatenate
 from .random_fields import seed_or_fresh

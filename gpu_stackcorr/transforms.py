@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from .arrays import choose, get_backend, on_host, plain
 from .backends.base import Edges
-from .deformation import check_alpha_sigma, check_interpolation, elastic_transform
+from .deformation import elastic_transform
+from .deformation_checks import check_alpha_sigma, check_interpolation
 from .errors import ParameterError
 from .random_fields import Axis, Purpose, check_seed, seed_or_fresh, stream
 

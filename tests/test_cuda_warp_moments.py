@@ -10,7 +10,7 @@ from emulator.availability import require_emulator
 from gpu_stackcorr.backends.cuda_ import layout, passes, slabs, warp_moments
 from gpu_stackcorr.backends.cuda_.backend import CudaBackend
 from gpu_stackcorr.backends.cuda_.blocks import BOX, TILE, cut_tiles
-from gpu_stackcorr.deformation import displacement_streams
+from gpu_stackcorr.displacement_fields import displacement_streams
 
 
 @pytest.fixture(scope="module")

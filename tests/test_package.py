@@ -35,7 +35,9 @@ LAYERS = (
     {"cross_moments", "depth_records"},
     {"backends"},
     {"arrays", "intervals"},
-    {"deformation", "ndimage", "slice_pairs"},
+    {"deformation_checks"},
+    {"displacement_fields", "folds"},
+    {"deformation", "inversion", "ndimage", "slice_pairs"},
     {"transforms"},
     {"battery"},
     {"measurement"},
@@ -283,7 +285,15 @@ def test_doctests(module):
 
 def test_there_are_doctests():
     finder = doctest.DocTestFinder()
-    for name in ("arrays", "correlation", "decorrelation", "deformation", "notebook", "transforms"):
+    for name in (
+        "arrays",
+        "correlation",
+        "decorrelation",
+        "deformation",
+        "displacement_fields",
+        "notebook",
+        "transforms",
+    ):
         found = finder.find(importlib.import_module(f"gpu_stackcorr.{name}"))
         assert any(test.examples for test in found), name
 

@@ -7,7 +7,7 @@ import pytest
 
 from gpu_stackcorr.arrays import get_backend
 from gpu_stackcorr.backends.base import INTERPOLATION_MODES, Backend
-from gpu_stackcorr.deformation import displacement_streams
+from gpu_stackcorr.displacement_fields import displacement_streams
 from gpu_stackcorr.moments import EXACT_DTYPES
 
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 from gpu_stackcorr import intervals, stack_correlation
 from gpu_stackcorr.arrays import get_backend
 from gpu_stackcorr.backends.base import Array
-from gpu_stackcorr.deformation import displacement_streams
+from gpu_stackcorr.displacement_fields import displacement_streams
 from gpu_stackcorr.transforms import Elastic
 
 from .timing import Contestant, Row, free_bytes

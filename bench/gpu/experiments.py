@@ -23,7 +23,7 @@ import numpy as np
 from gpu_stackcorr import intervals
 from gpu_stackcorr.arrays import get_backend
 from gpu_stackcorr.backends.cuda_.gpu import Gpu
-from gpu_stackcorr.deformation import displacement_streams
+from gpu_stackcorr.displacement_fields import displacement_streams
 
 from .cases import ALPHA, SEED, SIGMA, SLICES, fitting, uniform
 from .timing import Clock, about, free_bytes

@@ -1,0 +1,64 @@
+"""What deformations may be asked for: checks of their parameters, which name the value and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from .backends.base import INTERPOLATION_MODES
+from .errors import ParameterError
+from .random_fields import Box
+
+
+def check_alpha_sigma(alpha: Any, sigma: Any, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return alpha and sigma with one entry an axis, or raise ParameterError where one is not 0 or more."""
+    return _per_axis("alpha", alpha, count), _per_axis("sigma", sigma, count)
+
+
+def _per_axis(name: str, value: Any, count: int) -> tuple[float, ...]:
+    try:
+        values = tuple(float(v) for v in value) if np.ndim(value) else (float(value),) * count
+    except (TypeError, ValueError):
+        values = ()
+    if len(values) != count or not all(isfinite(v) and v >= 0 for v in values):
+        raise ParameterError(f"{name} = {value!r}: allowed is a number of 0 or more, or {count} of them")
+    return values
+
+
+def check_interpolation(order: int, mode: str) -> None:
+    """Raise ParameterError unless `order` is 0 to 5 and `mode` one of SciPy's."""
+    check_choice("order", order, range(6))
+    check_choice("mode", mode, INTERPOLATION_MODES)
+
+
+def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Raise ParameterError unless `value` is one of those allowed."""
+    if value not in allowed:
+        raise ParameterError(f"{name} = {value!r}: allowed are {', '.join(map(repr, allowed))}")
+
+
+def check_box(box: Box, shape: Sequence[int]) -> Box:
+    """Return a box as ints, or raise ParameterError where it does not lie in `shape`."""
+    if len(box) != len(shape) or not all(0 <= a <= b <= n for (a, b), n in zip(box, shape, strict=True)):
+        raise ParameterError(f"box = {box!r}: allowed are {len(shape)} pairs (start, stop) inside {tuple(shape)}")
+    return tuple((int(a), int(b)) for a, b in box)
+
+
+def moving_axes(axes: Sequence[int] | None, ndim: int, *, trailing: bool = False) -> tuple[int, ...]:
+    """Return the moving axes as increasing non-negative ints; all of 1 to 3 by default."""
+    given = range(ndim) if axes is None else np.atleast_1d(axes) if isinstance(axes, Sequence) else ()
+    moving = tuple(int(a) + ndim if a < 0 else int(a) for a in given)
+    increasing = list(moving) == sorted(set(moving)) and all(0 <= a < ndim for a in moving)
+    last = moving == tuple(range(ndim - len(moving), ndim))
+    if not 1 <= len(moving) <= 3 or not increasing or (trailing and not last):
+        which = "the last ones, " if trailing else ""
+        raise ParameterError(f"axes = {axes!r}: allowed are 1 to 3 of the {ndim} axes, {which}in increasing order")
+    return moving
+
+
+def broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether an array of `shape` broadcasts to `target`."""
+    return len(shape) <= len(target) and all(n in (1, t) for n, t in zip(shape[::-1], target[::-1], strict=False))
