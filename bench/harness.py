@@ -1,30 +1,35 @@
 """How contestants are raced: each is verified first, then all are timed in turn, in one run.
 
 A contestant is a call that does a case's work, with what its result is held against. Rounds are interleaved, so that a
-processor that slows down slows all of them. A time is the wall time of a call; medians and quartiles are kept.
+processor that slows down slows all of them. A time is the wall time of a call, with the wait for its device where it
+has one; medians and quartiles are kept. Peak memory is that of one more call, which is not timed.
 """
 
 from __future__ import annotations
 
 import importlib
-import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from .memory import peak_memory
+from .roofline import Limits, least_seconds
 
 OURS = "gpu_stackcorr"
 """What the names of our own contestants begin with."""
 
 FEWEST_ROUNDS = 3
 
-LIBRARIES = (
-    *("albumentations", "batchgeneratorsv2", "elasticdeform", "llvmlite", "monai", "numba", "numpy"),
-    *("opencv-python-headless", "scikit-image", "scipy", "torch", "torchio"),
-)
-"""Whose versions a result file names."""
+GROUPS = ("operation", "experiment", "scaling")
+"""Kinds of cases: one operation, an experiment of the notebook from end to end, one of a series that grows."""
+
+
+def path_name(backend: str) -> str:
+    """Return the name of our contestant that does exactly the case's work on a backend."""
+    return f"{OURS}, {backend} backend"
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Contestant:
     Attributes
     ----------
     name : str
+        ``path_name(backend)`` for ours that does exactly the case's work; another name that begins with `OURS` for what
+        ours does beside that (with tiles, with labels); any other name for a rival.
     call : callable
         Without arguments; returns the result.
     error : callable
@@ -43,7 +50,12 @@ class Contestant:
     note : str
         What it does otherwise than the others.
     work : float
-        How many times the case's work it does (K = 4 references: 4).
+        How many times the case's pixels and operations it does (K = 4 references: 4). Its bytes are the case's.
+    backend : str
+        Ours: ``numpy``, ``numba`` or ``cuda``. None for rivals.
+    synchronise : callable
+        Waits until the device has done what it was given; None for what runs on the CPU. It marks, for rivals as well,
+        whose limits the contestant has: those of the device.
     """
 
     name: str
@@ -52,21 +64,67 @@ class Contestant:
     tolerance: float = np.inf
     note: str = ""
     work: float = 1.0
+    backend: str | None = None
+    synchronise: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)
 class Case:
-    """Some work, who does it, and how much it is."""
+    """Some work, who does it, and how much it is.
+
+    Attributes
+    ----------
+    operation, name : str
+        Together they name the case.
+    pixels : int
+        What the rate is counted in.
+    contestants : sequence of Contestant
+    bytes : int, optional
+        The least that must be read and written, by count.
+    operations : int, optional
+        Arithmetic by count; a multiply-add is two.
+    group : str
+        One of `GROUPS`.
+    parameters : mapping
+        Plain values; in ``scaling`` the one that varies in the series stands first.
+    written : int
+        How many of `bytes` are written.
+    arithmetic : str
+        ``float32`` or ``float64``: whose matrix-product rate is the limit of `operations`.
+    reason : str
+        Why we lose, where we do.
+    """
 
     operation: str
     name: str
     pixels: int
     contestants: Sequence[Contestant]
+    bytes: int | None = None
+    operations: int | None = None
+    group: str = "operation"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    written: int = 0
+    arithmetic: str = "float32"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A case that this machine cannot do, and why; `cases()` of a module may yield it in a case's place."""
+
+    operation: str
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one contestant: seconds a call, and its largest error."""
+    """What was measured of one contestant: seconds a call, rates, bytes, and its largest error.
+
+    `least` is the time that the limits of the machine allow, by the case's count of bytes and operations, `of_limit`
+    its share of the median, and `bound` what it comes from: see `bench.roofline`. `first_call` is the first call, with
+    compiling and importing. Peaks are what a call holds beyond what there was before it.
+    """
 
     operation: str
     case: str
@@ -78,51 +136,106 @@ class Row:
     gigapixels_per_second: float
     error: float | None
     note: str
+    backend: str | None = None
+    on_device: bool = False
+    fastest: float | None = None
+    slowest: float | None = None
+    first_call: float | None = None
+    gigabytes_per_second: float | None = None
+    peak_host_bytes: int | None = None
+    peak_device_bytes: int | None = None
+    least: float | None = None
+    of_limit: float | None = None
+    bound: str = ""
 
 
-def race(case: Case, *, seconds: float = 2.0) -> list[Row]:
-    """Verify the contestants of a case, then time them in turn, each for about `seconds` and at least three times."""
-    errors = [_verified(case, contestant) for contestant in case.contestants]
-    times: list[list[float]] = [[] for _ in case.contestants]
-    while waiting := [n for n, own in enumerate(times) if len(own) < FEWEST_ROUNDS or sum(own) < seconds]:
-        for n in waiting:
-            start = time.perf_counter()
-            case.contestants[n].call()
-            times[n].append(time.perf_counter() - start)
-    return [
-        _row(case, contestant, own, error)
-        for contestant, own, error in zip(case.contestants, times, errors, strict=True)
-    ]
+Failed = Callable[[Contestant, Exception], None]
 
 
-def _verified(case: Case, contestant: Contestant) -> float | None:
-    """Return the error of a contestant, which is warm afterwards; raise where ours is too large."""
-    result = contestant.call()
-    if contestant.error is None:
-        return None
-    error = contestant.error(result)
-    if contestant.name.startswith(OURS) and not error <= contestant.tolerance:
-        raise AssertionError(
-            f"{case.operation}, {case.name}, {contestant.name}: error {error:.2g}, allowed {contestant.tolerance:.2g}"
+def race(
+    case: Case, *, seconds: float = 2.0, limits: Mapping[str, Limits] | None = None, failed: Failed | None = None
+) -> list[Row]:
+    """Verify the contestants of a case, then time them in turn, each for about `seconds` and at least three times.
+
+    `limits` are those of the CPU and of the device, under ``cpu`` and ``cuda``. A contestant that raises, and one of
+    ours that is wrong, has no row: it is given to `failed` with its exception, which goes through where that is None.
+    """
+    racers = []
+    for contestant in case.contestants:
+        try:
+            racers.append(_Racer(contestant, case))
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(contestant, error)
+    while waiting := [racer for racer in racers if len(racer.times) < FEWEST_ROUNDS or sum(racer.times) < seconds]:
+        for racer in waiting:
+            racer.times.append(racer.timed()[0])
+    return [racer.row(limits or {}) for racer in racers]
+
+
+class _Racer:
+    """A contestant in a race: verified, its peak memory known, and warm."""
+
+    def __init__(self, contestant: Contestant, case: Case) -> None:
+        self.contestant, self.case = contestant, case
+        self.times: list[float] = []
+        self.first_call, result = self.timed()
+        self.error = None if contestant.error is None else float(contestant.error(result))
+        wrong = self.error is not None and not self.error <= contestant.tolerance
+        if wrong and contestant.name.startswith(OURS):
+            raise AssertionError(
+                f"{case.operation}, {case.name}, {contestant.name}: "
+                f"error {self.error:.2g}, allowed {contestant.tolerance:.2g}"
+            )
+        del result
+        self.peak = peak_memory(lambda: self.timed()[1], on_device=contestant.synchronise is not None)
+
+    def timed(self) -> tuple[float, Any]:
+        """Return the seconds of a call, and its result."""
+        wait = self.contestant.synchronise
+        start = time.perf_counter()
+        result = self.contestant.call()
+        if wait is not None:
+            wait()
+        return time.perf_counter() - start, result
+
+    def row(self, limits: Mapping[str, Limits]) -> Row:
+        """Return what is kept of the times."""
+        case, contestant = self.case, self.contestant
+        lower, median, upper = (float(q) for q in np.quantile(self.times, [0.25, 0.5, 0.75]))
+        on_device = contestant.synchronise is not None
+        least, bound = least_seconds(
+            limits.get("cuda" if on_device else "cpu", {}),
+            n_bytes=case.bytes,
+            written=case.written,
+            operations=None if case.operations is None else contestant.work * case.operations,
+            arithmetic=case.arithmetic,
+            seconds=median,
         )
-    return error
-
-
-def _row(case: Case, contestant: Contestant, times: list[float], error: float | None) -> Row:
-    """Return what is kept of a contestant's times."""
-    lower, median, upper = (float(q) for q in np.quantile(times, [0.25, 0.5, 0.75]))
-    return Row(
-        operation=case.operation,
-        case=case.name,
-        contestant=contestant.name,
-        median=median,
-        lower_quartile=lower,
-        upper_quartile=upper,
-        rounds=len(times),
-        gigapixels_per_second=contestant.work * case.pixels / median / 1e9,
-        error=error,
-        note=contestant.note,
-    )
+        return Row(
+            operation=case.operation,
+            case=case.name,
+            contestant=contestant.name,
+            median=median,
+            lower_quartile=lower,
+            upper_quartile=upper,
+            rounds=len(self.times),
+            gigapixels_per_second=contestant.work * case.pixels / median / 1e9,
+            error=self.error,
+            note=contestant.note,
+            backend=contestant.backend,
+            on_device=on_device,
+            fastest=min(self.times),
+            slowest=max(self.times),
+            first_call=self.first_call,
+            gigabytes_per_second=None if case.bytes is None else case.bytes / median / 1e9,
+            peak_host_bytes=self.peak.host,
+            peak_device_bytes=self.peak.device,
+            least=least,
+            of_limit=None if least is None else least / median,
+            bound=bound,
+        )
 
 
 def largest_difference(reference: Any) -> Callable[[Any], float]:
@@ -131,65 +244,21 @@ def largest_difference(reference: Any) -> Callable[[Any], float]:
     return lambda result: float(np.abs(np.asarray(result, np.float64) - expected).max())
 
 
+_missing: dict[str, str] = {}
+
+
 def optional(*names: str) -> list[Any] | None:
-    """Return modules of rivals, or None where one of them cannot be imported."""
-    try:
-        return [importlib.import_module(name) for name in names]
-    except Exception:  # whatever a half-installed library raises
-        return None
+    """Return modules of rivals, or None where one of them cannot be imported; `missing` then says why."""
+    modules = []
+    for name in names:
+        try:
+            modules.append(importlib.import_module(name))
+        except Exception as error:  # whatever a half-installed library raises
+            _missing[name] = " ".join(f"{type(error).__name__}: {error}".split())
+            return None
+    return modules
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
-    from importlib.metadata import distributions
-
-    from gpu_stackcorr.threads import available_threads
-
-    versions = {d.metadata["Name"].lower(): d.version for d in distributions() if d.metadata["Name"]}
-    return {
-        "processor": _processor(),
-        "threads": available_threads(),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "versions": {name: versions[name] for name in LIBRARIES if name in versions},
-    }
-
-
-def _processor() -> str:
-    """Return the name and the vector instructions of the processor, as far as the system tells."""
-    try:
-        from llvmlite import binding
-
-        features = binding.get_host_cpu_features()
-        vectors = [name for name in ("avx2", "avx512f", "avx512vnni", "avxvnni", "neon", "sve") if features.get(name)]
-        return f"{binding.get_host_cpu_name()} ({', '.join(vectors)})"
-    except ImportError:
-        return platform.processor() or platform.machine()
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """Return tables, one a case: milliseconds, rate, how many times as long as our fastest, and the error."""
-    lines: list[str] = []
-    for key in dict.fromkeys((row.operation, row.case) for row in rows):
-        own = [row for row in rows if (row.operation, row.case) == key]
-        best = min((row.median for row in own if row.contestant == OURS), default=None)
-        lines += [
-            f"## {key[0]}: {key[1]}",
-            "",
-            "| | ms, median (quartiles) | Gpixel/s | times ours | error | |",
-            "|---|---|---|---|---|---|",
-        ]
-        for row in own:
-            error = "" if row.error is None else f"{row.error:.1e}"
-            times = "" if best is None else f"{row.median / best:.2f}"
-            spread = f"{1e3 * row.median:.2f} ({1e3 * row.lower_quartile:.2f} to {1e3 * row.upper_quartile:.2f})"
-            lines.append(
-                f"| {row.contestant} | {spread} | {row.gigapixels_per_second:.3g} | {times} | {error} | {row.note} |"
-            )
-        lines.append("")
-    return "\n".join(lines)
-
-
-def as_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return rows as they stand in a file."""
-    return [asdict(row) for row in rows]
+def missing() -> dict[str, str]:
+    """Return the modules of rivals that could not be imported so far, each with the reason."""
+    return dict(_missing)

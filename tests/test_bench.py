@@ -24,8 +24,10 @@ from bench import (
     bench_warp,
     readme,
 )
-from bench.__main__ import OPERATIONS, main
-from bench.harness import OURS, Case, Contestant, Row, largest_difference, markdown, race
+from bench.__main__ import main
+from bench.harness import OURS, Case, Contestant, Row, largest_difference, race
+from bench.suite import OPERATIONS
+from bench.tables import markdown
 
 CASES = {
     "moments of integers": lambda: bench_moments.case("uint8", (5, 64, 80)),
