@@ -32,7 +32,7 @@ LAYERS = (
     {"errors"},
     {"threads"},
     {"moments", "random_fields", "records"},
-    {"cross_moments", "depth_records"},
+    {"control_grids", "cross_moments", "depth_records"},
     {"backends"},
     {"arrays", "intervals"},
     {"deformation_checks"},

@@ -267,6 +267,38 @@ class Backend(ABC):
         inside: tuple[Any, ...] = (..., *inner)
         return np.asarray(smooth[inside] * scale)
 
+    def control_grid(
+        self,
+        seed: int,
+        stream: int | NDArray[np.uint64],
+        shape: Sequence[int],
+        *,
+        alpha: float | NDArray[np.float64],
+        distance: Sequence[float],
+        box: Box | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> Array:
+        """One component of a displacement a stream: random vectors on a coarse grid, times `alpha`, interpolated.
+
+        `alpha` broadcasts against the shape of `stream`; `distance` of the control points has one entry an axis of
+        `shape`, of 1 voxel or more (see ``control_grids``). What stands at them is the normal ``random_field`` of the
+        shape of the grid. All is computed in float64; float32 results are those rounded once. Backends agree to 1e-12
+        of `alpha`, as far as `dtype` goes; a box equals the same box of the whole to the bit.
+        This composition serves every backend; a compiled form replaces it where that pays.
+        """
+        from gpu_stackcorr.control_grids import ControlGrid
+        from gpu_stackcorr.random_fields import whole_box
+
+        box = whole_box(shape) if box is None else box
+        scale = np.reshape(np.asarray(alpha, np.float64), np.shape(alpha) + (1,) * len(shape))
+        if any(start == stop for start, stop in box):
+            fields = np.broadcast_shapes(np.shape(alpha), np.shape(stream))
+            return np.empty(fields + tuple(stop - start for start, stop in box), dtype)
+        grid = ControlGrid.over(shape, distance, box)
+        how: Any = {"box": grid.box, "distribution": "normal", "dtype": np.float64}
+        vectors = self.to_host(self.random_field(seed, stream, grid.shape, **how))
+        return grid.interpolated(grid.coefficients(vectors) * scale).astype(dtype, copy=False)
+
     def warp_moments(
         self,
         references: Sequence[Array],
