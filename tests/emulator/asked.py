@@ -53,7 +53,7 @@ class NotingDevice(Device):
 def asked_instantiations() -> dict[str, list[str]]:
     """Return the name expressions that launch code asks for, by file of ``kernels/``."""
     device = NotingDevice()
-    for run in (moments, cross_moments, filters, fields, interpolations, warped_moments):
+    for run in (moments, cross_moments, filters, fields, folds, interpolations, warped_moments):
         run(CudaBackend(device))
     return {file: sorted(names) for file, names in sorted(device.asked.items())}
 
@@ -101,6 +101,14 @@ def fields(backend: CudaBackend) -> None:
             backend.random_field(0, 0, (3,), distribution=distribution, dtype=dtype)
         for box in (None, ((1, 2), (1, 3))):
             backend.displacement(0, 0, (3, 3), alpha=1.0, sigma=(1.0, 1.0), box=box, dtype=dtype)
+
+
+def folds(backend: CudaBackend) -> None:
+    """Displacements of both types, of one to three axes that move."""
+    for dtype, ndim in product(REAL, (1, 2, 3)):
+        displacement = np.zeros((ndim, *(2,) * ndim), dtype)
+        backend.jacobian_determinant(displacement, axes=range(ndim))
+        backend.count_folds(displacement, axes=range(ndim))
 
 
 def interpolations(backend: CudaBackend) -> None:

@@ -25,6 +25,7 @@ BARRIERS = ("__syncthreads();", "__syncwarp();")
 CASES_OF_BARRIERS = {
     "cross_moments.cu": ("all pairs of bytes", "all pairs of floats"),
     "gaussian.cu": ("smoothing of float32", "smoothing of bytes by loads of four"),
+    "jacobian.cu": ("folds of planes",),
     "moments_total.cu": ("moments of many blocks a cell",),
     "noise_columns.cu": ("deformed bytes in any words",),
     "spline.cu": ("prefilter of order 3",),
@@ -78,6 +79,16 @@ OFF_BY_ONE = [
     Mutant("fir.cuh", "t0 - s <= top", "t0 - s < top", ("smoothing of float32",)),
     Mutant("gaussian.cu", "if (j < outputs) *to", "if (j <= outputs) *to", ("smoothing of float32",)),
     Mutant("gaussian.cu", "s < span; s += LANES", "s <= span; s += LANES", ("smoothing of float32",)),
+    Mutant(
+        "jacobian.cu", "at[axis] + 1 < field.size[axis]", "at[axis] + 1 <= field.size[axis]", ("folds of a volume",)
+    ),
+    Mutant("jacobian.cu", "at[axis] > 0", "at[axis] > 1", ("folds of planes",)),
+    Mutant("jacobian.cu", "x < box.size[3];", "x <= box.size[3];", ("folds of planes",)),
+    Mutant("jacobian.cu", "y < box.size[2];", "y <= box.size[2];", ("folds of planes apart",)),
+    Mutant("jacobian.cu", "value <= T(0)", "value < T(-0.5)", ("folds of lines",)),
+    Mutant("jacobian.cu", "distance = 16;", "distance = 8;", ("folds of lines", "folds of a volume")),
+    Mutant("jacobian.cu", "warp = 1; warp < WARPS", "warp = 1; warp < WARPS - 1", ("folds of planes",)),
+    Mutant("jacobian.cu", "block < blocks;", "block < blocks - 1;", ("folds of planes",)),
     Mutant(
         "moments.cu", "y < bottom && low < high)", "y <= bottom && low < high)", ("moments of bytes at any address",)
     ),

@@ -107,6 +107,21 @@ def displacement(shape: Sequence[int], **options: Any) -> Callable[[Backend], Ar
     return lambda backend: [backend.to_host(backend.displacement(7, streams, shape, alpha=alpha, **options))]
 
 
+def folded(
+    dtype: str, shape: Sequence[int], axes: Sequence[int], *, boxed: bool = False
+) -> Callable[[Backend], Arrays]:
+    """The determinants of a displacement, of all voxels or of all but those at the ends, and how it folds."""
+    field = np.random.default_rng(shape).normal(size=(len(axes), *shape)).astype(dtype)
+    field.reshape(-1)[::97] = np.nan
+    box = tuple((1, n - 1) for n in shape) if boxed else None
+
+    def call(backend: Backend) -> Arrays:
+        found = backend.jacobian_determinant(field, axes=axes, box=box)
+        return [np.nan_to_num(backend.to_host(found)), np.array(backend.count_folds(field, axes=axes))]
+
+    return call
+
+
 def warped(
     dtype: str, shape: Sequence[int], axes: Sequence[int], order: int, mode: str, *, labels: str = ""
 ) -> Callable[[Backend], Arrays]:
@@ -194,6 +209,11 @@ CASES: dict[str, Case] = {
     "box of a displacement": Case(
         displacement((13, 7, 31), sigma=(0.0, 1.0, 2.0), box=((2, 9), (1, 5), (4, 30)), dtype="f8")
     ),
+    # jacobian.cu
+    "folds of lines": Case(folded("f4", (3, 5, 71), (2,))),
+    "folds of planes": Case(folded("f4", (2, 5, 19, 35), (2, 3))),
+    "folds of planes apart": Case(folded("f8", (9, 3, 37), (0, 2), boxed=True)),
+    "folds of a volume": Case(folded("f8", (5, 11, 33), (0, 1, 2), boxed=True)),
     # warp.cu, pad.cu
     "warp of bytes": Case(warped("u1", (3, 21, 37), (1, 2), 1, "reflect")),
     "warp of channels and their labels": Case(warped("f4", (5, 19, 35), (1, 2), 1, "constant", labels="u4"), 1e-6),

@@ -13,11 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gpu_stackcorr.backends.base import Array, Backend, Box, Edges
+from gpu_stackcorr.backends.base import Array, Backend, Box, Edges, Folds
 from gpu_stackcorr.cross_moments import CrossMoments
 from gpu_stackcorr.moments import Moments
 
-from . import cross_moments, displacement, gaussian, map_coordinates, moments, random_field, spline, warp, warp_moments
+from . import (
+    cross_moments,
+    displacement,
+    gaussian,
+    jacobian,
+    map_coordinates,
+    moments,
+    random_field,
+    spline,
+    warp,
+    warp_moments,
+)
 from .device import Device
 from .passes import real_type
 from .slabs import filtered
@@ -184,6 +195,16 @@ class CudaBackend(Backend):
             truncate=truncate,
             dtype=dtype,
         )
+
+    def jacobian_determinant(  # type: ignore[override]
+        self, displacement: Array, *, axes: Sequence[int], box: Box | None = None
+    ) -> Array:
+        """See ``Backend.jacobian_determinant``."""
+        return jacobian.jacobian_determinant(self.device, displacement, axes=axes, box=box)
+
+    def count_folds(self, displacement: Array, *, axes: Sequence[int]) -> Folds:
+        """See ``Backend.count_folds``."""
+        return jacobian.count_folds(self.device, displacement, axes=axes)
 
     def warp_moments(
         self,

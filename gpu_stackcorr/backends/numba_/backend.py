@@ -8,6 +8,7 @@ from . import (
     cross_moments,
     displacement,
     gaussian,
+    jacobian,
     map_coordinates,
     moments,
     random_field,
@@ -27,6 +28,8 @@ class NumbaBackend(Backend):
     map_coordinates = staticmethod(map_coordinates.map_coordinates)
     warp = staticmethod(warp.warp)
     random_field = staticmethod(random_field.random_field)
+    jacobian_determinant = staticmethod(jacobian.jacobian_determinant)
+    count_folds = staticmethod(jacobian.count_folds)
     cross_moments = staticmethod(cross_moments.cross_moments)
     displacement = staticmethod(displacement.displacement)
     warp_moments = staticmethod(warp_moments.warp_moments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpu_stackcorr.backends.base import Backend
 
-from . import cross_moments, gaussian, map_coordinates, moments, random_field, spline, warp
+from . import cross_moments, gaussian, jacobian, map_coordinates, moments, random_field, spline, warp
 
 
 class NumpyBackend(Backend):
@@ -17,6 +17,7 @@ class NumpyBackend(Backend):
     map_coordinates = staticmethod(map_coordinates.map_coordinates)
     warp = staticmethod(warp.warp)
     random_field = staticmethod(random_field.random_field)
+    jacobian_determinant = staticmethod(jacobian.jacobian_determinant)
     cross_moments = staticmethod(cross_moments.cross_moments)
 
 
