@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from . import notebook as notebook
     from . import transforms as transforms
     from .arrays import available_backends, get_backend, use_backend
+    from .compositions import affine_displacement, compose_displacements
     from .correlation import image_correlation, noise_sweep, stack_correlation, transform_battery
     from .decorrelation import decorrelation_depth, split_advice
     from .deformation import elastic_transform, warp
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from .volumes import open_volume
 
 _HOMES = {
+    "affine_displacement": "compositions",
     "available_backends": "arrays",
+    "compose_displacements": "compositions",
     "correlation_matrix": "matrices",
     "decorrelation_depth": "decorrelation",
     "displacement_field": "displacement_fields",
@@ -53,7 +56,9 @@ _MODULES = ("notebook", "transforms")
 
 __all__ = [
     "__version__",
+    "affine_displacement",
     "available_backends",
+    "compose_displacements",
     "correlation_matrix",
     "decorrelation_depth",
     "displacement_field",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import choose, take
+from .arrays import choose, on_device, take
 from .backends.base import Backend, field_dtype
-from .deformation_checks import broadcasts, check_alpha_sigma, check_interpolation, moving_axes
-from .displacement_fields import TRUNCATE, displacement_on
+from .deformation_checks import broadcasts, check_finite, check_interpolation, moving_axes
+from .displacement_fields import TRUNCATE, displacement_on, scales_in_voxels
 from .errors import ParameterError
 from .random_fields import whole_box
 
@@ -22,6 +23,7 @@ def warp(
     *,
     labels: Any = None,
     axes: Sequence[int] | None = None,
+    channel_axis: int | None = None,
     order: int = 1,
     mode: str = "reflect",
     cval: float = 0.0,
@@ -34,11 +36,13 @@ def warp(
     image : array of 1 to 4 dimensions
         bool, integers, float32 or float64.
     displacement : (len(axes), ...) float32 or float64 array
-        In voxels; trailing dimensions broadcast against ``image.shape``.
-    labels : integer array of the shape of `image`, optional
+        In voxels; trailing dimensions broadcast against the shape of `image` without its channels.
+    labels : integer array of the shape of `image` without its channels, optional
         Pulled through the same displacement at order 0: every bit of an identifier is kept.
     axes : sequence of 1 to 3 ints, optional
-        The axes that move, increasing; the last ones by default.
+        The axes that move, increasing, of the image without its channels; the last ones by default.
+    channel_axis : int, optional
+        The axis of `image` that holds channels, all of which move alike; none by default.
     order : int
         Of the spline, 0 to 5.
     mode : str
@@ -56,7 +60,10 @@ def warp(
     Raises
     ------
     ParameterError
-        If a shape, order or mode is not allowed.
+        If a shape, order or mode is not allowed, or the displacement is not finite. One that lies on a device is not
+        read for that: where it is not finite, the result is `cval`.
+    InputTypeError
+        If the image has another dtype.
 
     Examples
     --------
@@ -64,30 +71,74 @@ def warp(
     array([1., 2., 3., 3.])
     """
     engine = choose(backend, image=image, displacement=displacement, labels=labels)
-    _, image, give_back = take("image", image, engine.name)
-    _, displacement, _ = take("displacement", displacement, engine.name)
-    if displacement.dtype.kind != "f":
-        raise ParameterError(f"displacement has dtype {displacement.dtype}: allowed are float32 and float64")
-    if not 1 <= image.ndim <= 4:
-        raise ParameterError(f"image has {image.ndim} dimensions: allowed are 1 to 4")
-    count = len(displacement) if displacement.ndim else 0
-    axes = moving_axes(axes if axes is not None else range(image.ndim - count, image.ndim), image.ndim)
-    if count != len(axes) or not broadcasts(displacement.shape[1:], image.shape):
+    subject = _Subject.take(engine, image, labels, channel_axis)
+    if not 1 <= subject.image.ndim <= 4:
+        raise ParameterError(f"image has {subject.image.ndim} dimensions: allowed are 1 to 4")
+    _, field, _ = take("displacement", displacement, engine.name)
+    if field.dtype.kind != "f":
+        raise ParameterError(f"displacement has dtype {field.dtype}: allowed are float32 and float64")
+    count, ndim = len(field) if field.ndim else 0, len(subject.shape)
+    axes = moving_axes(axes if axes is not None else range(ndim - count, ndim), ndim)
+    if count != len(axes) or not broadcasts(field.shape[1:], subject.shape):
         raise ParameterError(
-            f"displacement has shape {displacement.shape}: "
-            f"allowed is ({len(axes)}, ...) that broadcasts to {image.shape}"
+            f"displacement has shape {field.shape}: allowed is ({len(axes)}, ...) that broadcasts to {subject.shape}"
         )
     check_interpolation(order, mode)
-    how: dict[str, Any] = {"axes": axes, "order": order, "mode": mode, "cval": cval}
-    if labels is None:
-        return give_back(engine.warp(image, displacement, **how))
-    _, labels, labels_back = take("labels", labels, engine.name)
-    if labels.dtype.kind not in "biu" or labels.shape != image.shape:
-        raise ParameterError(
-            f"labels has shape {labels.shape} and dtype {labels.dtype}: allowed are integers of shape {image.shape}"
-        )
-    warped, copied = engine.warp_with_labels(image, labels, displacement, **how)
-    return give_back(warped), labels_back(copied)
+    if not on_device(displacement):
+        check_finite("displacement", field)
+    return subject.pulled(engine, field, axes=axes, order=order, mode=mode, cval=cval)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is deformed, as backends take it: an image with its channels, labels, and the ways back to the caller."""
+
+    image: NDArray[Any]
+    channel: int | None
+    labels: NDArray[Any] | None
+    give_back: Callable[[Any], Any]
+    labels_back: Callable[[Any], Any]
+
+    @classmethod
+    def take(cls, engine: Backend, image: Any, labels: Any, channel_axis: int | None) -> _Subject:
+        """Return an image and its labels, checked against one another."""
+        _, image, give_back = take("image", image, engine.name)
+        channel = None
+        if channel_axis is not None:
+            whole = isinstance(channel_axis, (int, np.integer)) and not isinstance(channel_axis, bool)
+            if not whole or not -image.ndim <= channel_axis < image.ndim:
+                raise ParameterError(f"channel_axis = {channel_axis!r}: allowed is an axis of {image.shape}, or None")
+            channel = int(channel_axis) % image.ndim
+        subject = cls(image, channel, None, give_back, give_back)
+        if labels is None:
+            return subject
+        _, labels, labels_back = take("labels", labels, engine.name)
+        if labels.dtype.kind not in "biu" or labels.shape != subject.shape:
+            raise ParameterError(
+                f"labels has shape {labels.shape} and dtype {labels.dtype}: "
+                f"allowed are integers of shape {subject.shape}"
+            )
+        return cls(image, channel, labels, give_back, labels_back)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the image without its channels."""
+        return tuple(n for axis, n in enumerate(self.image.shape) if axis != self.channel)
+
+    def pulled(self, engine: Backend, field: NDArray[Any], *, axes: Sequence[int], order: int, **how: Any) -> Any:
+        """Return the image, or the image and its labels, pulled through a field and given back."""
+        if self.channel is None and self.labels is not None:
+            warped, copied = engine.warp_with_labels(self.image, self.labels, field, axes=axes, order=order, **how)
+            return self.give_back(warped), self.labels_back(copied)
+        if self.channel is None:
+            return self.give_back(engine.warp(self.image, field, axes=axes, order=order, **how))
+        whole = field.reshape(len(field), *(1,) * (len(self.shape) + 1 - field.ndim), *field.shape[1:])
+        one_for_all = whole[(slice(None),) * (self.channel + 1) + (np.newaxis,)]
+        places = [axis + (axis >= self.channel) for axis in axes]
+        warped = self.give_back(engine.warp(self.image, one_for_all, axes=places, order=order, **how))
+        if self.labels is None:
+            return warped
+        return warped, self.labels_back(engine.warp(self.labels, field, axes=axes, order=0, **how))
 
 
 def elastic_transform(
@@ -98,36 +149,45 @@ def elastic_transform(
     *,
     labels: Any = None,
     axes: Sequence[int] | None = None,
+    channel_axis: int | None = None,
     order: int = 1,
     mode: str = "reflect",
     cval: float = 0.0,
+    method: str = "gaussian",
+    spacing: float | Sequence[float] = 1.0,
+    shared: bool = False,
     seed: int | None = None,
     index: int = 0,
+    check_folds: bool | None = None,
     backend: str | None = None,
 ) -> Any:
-    """Deform an image, volume or stack elastically by smoothed uniform noise.
+    """Deform an image, volume or stack elastically by a random displacement.
 
     Parameters
     ----------
-    image : array of 2 or 3 dimensions
+    image : array of 2 or 3 dimensions, and one more with `channel_axis`
         bool, integers, float32 or float64.
-    alpha : float or one an axis of `axes`
-        Scale of the displacement in voxels, applied after the smoothing; 0 or more.
-    sigma : float or one an axis of `axes`
-        Standard deviation of the Gaussian in voxels; 0 or more.
+    alpha, sigma, method, spacing, shared
+        Of the field, as in `displacement_field`.
     random_state : numpy.random.RandomState or Generator, optional
-        Drawn from in the order of the notebook: the field of the last axis first, float64. Not together with `seed`.
-    labels : integer array of the shape of `image`, optional
+        Drawn from in the order of the notebook: the field of the last axis first, float64. Not together with `seed`,
+        and for smoothed noise alone.
+    labels : integer array of the shape of `image` without its channels, optional
         Deformed by the same field at order 0, to the bit.
     axes : sequence of ints, optional
-        The axes that move, the last ones; all by default. With ``axes=(1, 2)`` every slice of a stack is deformed in
-        its own plane by a field of its own.
+        The axes that move, as in `displacement_field`, of the image without its channels; all by default. With
+        ``axes=(1, 2)`` every slice of a stack is deformed in its own plane, by a field of its own unless `shared`.
+    channel_axis : int, optional
+        The axis of `image` that holds channels, all of which are deformed alike; none by default.
     order, mode, cval
         As in `warp`.
     seed : int, optional
         0 to 2^64 - 1: the same seed gives the same field on every backend. Drawn and logged where it is missing.
     index : int
         Which of the seed's fields: a slice or sample.
+    check_folds : bool, optional
+        Whether to look for places where the field folds, and to warn of them. By default where the image lies on the
+        host: on a device it means to wait for the field.
     backend : str, optional
         Where to compute.
 
@@ -139,11 +199,15 @@ def elastic_transform(
     Raises
     ------
     ParameterError
-        If alpha or sigma is negative, or both `seed` and `random_state` are given.
+        If alpha or sigma is negative, both `seed` and `random_state` are given, or another parameter is not allowed.
+    InputTypeError
+        If the image has another dtype.
 
-    Notes
+    Warns
     -----
-    A large alpha with a small sigma folds the image over itself (alpha 250 with sigma 5 does).
+    FoldWarning
+        Where the field folds the image over itself, with the part that it folds: alpha 250 with sigma 5 does. See
+        `fold_report` and `limit_folds`.
 
     Examples
     --------
@@ -155,43 +219,52 @@ def elastic_transform(
     if seed is not None and random_state is not None:
         raise ParameterError("seed and random_state are both given: allowed is one of them")
     engine = choose(backend, image=image, labels=labels)
-    _, taken, _ = take("image", image, engine.name)
-    if taken.ndim not in (2, 3):
-        raise ParameterError(f"image has {taken.ndim} dimensions: allowed are 2 and 3")
-    axes = moving_axes(axes, taken.ndim, trailing=True)
-    alpha, sigma = check_alpha_sigma(alpha, sigma, len(axes))
+    subject = _Subject.take(engine, image, labels, channel_axis)
+    shape = subject.shape
+    if len(shape) not in (2, 3):
+        raise ParameterError(f"image has {len(shape)} dimensions: allowed are 2 and 3, and channels by channel_axis")
+    axes = moving_axes(axes, len(shape), trailing=np.size(sigma) < len(shape))
     check_interpolation(order, mode)
+    how: dict[str, Any] = {"axes": axes, "method": method, "spacing": spacing, "shared": shared}
     if random_state is None:
-        dtype = field_dtype(taken.dtype)
-        box = whole_box(taken.shape)
+        dtype = field_dtype(subject.image.dtype)
+        box = whole_box(shape)
         field = displacement_on(
-            engine, taken.shape, alpha, sigma, seed=seed, index=index, box=box, axes=axes, mode="constant", dtype=dtype
+            engine, shape, alpha, sigma, seed=seed, index=index, box=box, mode="constant", dtype=dtype, **how
         )
     else:
-        field = _drawn_displacement(taken.shape, alpha, sigma, random_state, len(axes), engine)
-    return warp(image, field, labels=labels, axes=axes, order=order, mode=mode, cval=cval, backend=engine.name)
+        field = _drawn_displacement(engine, shape, alpha, sigma, random_state, **how)
+    if check_folds or (check_folds is None and not on_device(image)):
+        pass  # TODO: warn_of_folds(engine, field, axes)
+    return subject.pulled(engine, field, axes=axes, order=order, mode=mode, cval=cval)
 
 
 def _drawn_displacement(
+    engine: Backend,
     shape: tuple[int, ...],
-    alpha: Sequence[float],
-    sigma: Sequence[float],
+    alpha: float | Sequence[float],
+    sigma: float | Sequence[float],
     random_state: np.random.RandomState | np.random.Generator,
-    ndim: int,
-    backend: Backend,
+    *,
+    axes: tuple[int, ...],
+    method: str,
+    spacing: float | Sequence[float],
+    shared: bool,
 ) -> NDArray[np.float64]:
     """Return a displacement drawn from the caller's generator, slice by slice, the last axis first."""
     if not isinstance(random_state, (np.random.RandomState, np.random.Generator)):
         raise ParameterError(
             f"random_state = {random_state!r}: allowed are numpy.random.RandomState and Generator (or seed=...)"
         )
-    fixed, moving = shape[: len(shape) - ndim], shape[len(shape) - ndim :]
-    field = np.empty((ndim, *shape))
-    for position in np.ndindex(*fixed):
-        for axis in reversed(range(ndim)):
-            noise = random_state.random(moving) * 2 - 1
-            smooth = backend.gaussian_filter(
-                noise, sigma, axes=range(ndim), mode=["constant"] * ndim, truncate=TRUNCATE
-            )
-            field[(axis, *position)] = smooth * alpha[axis]
+    if method != "gaussian":
+        raise ParameterError(f"method = {method!r}: allowed with random_state is 'gaussian' (or seed=...)")
+    ndim = len(shape)
+    alphas, sigmas = scales_in_voxels(alpha, sigma, ndim, axes, method=method, spacing=spacing, shared=shared)
+    fixed, smoothed = shape[: ndim - len(sigmas)], shape[ndim - len(sigmas) :]
+    field = np.empty((len(axes), *((1,) * len(fixed) if shared else fixed), *smoothed))
+    how: dict[str, Any] = {"axes": range(len(sigmas)), "mode": ["constant"] * len(sigmas), "truncate": TRUNCATE}
+    for position in np.ndindex(field.shape[1 : 1 + len(fixed)]):
+        for axis in reversed(range(len(axes))):
+            noise = random_state.random(smoothed) * 2 - 1
+            field[(axis, *position)] = engine.gaussian_filter(noise, sigmas, **how) * alphas[axis]
     return field

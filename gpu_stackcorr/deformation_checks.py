@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from .backends.base import INTERPOLATION_MODES
 from .errors import ParameterError
@@ -15,10 +16,11 @@ from .random_fields import Box
 
 def check_alpha_sigma(alpha: Any, sigma: Any, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return alpha and sigma with one entry an axis, or raise ParameterError where one is not 0 or more."""
-    return _per_axis("alpha", alpha, count), _per_axis("sigma", sigma, count)
+    return check_scale("alpha", alpha, count), check_scale("sigma", sigma, count)
 
 
-def _per_axis(name: str, value: Any, count: int) -> tuple[float, ...]:
+def check_scale(name: str, value: Any, count: int) -> tuple[float, ...]:
+    """Return a number, or one an axis, with one entry an axis; raise ParameterError where one is not 0 or more."""
     try:
         values = tuple(float(v) for v in value) if np.ndim(value) else (float(value),) * count
     except (TypeError, ValueError):
@@ -40,6 +42,21 @@ def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
         raise ParameterError(f"{name} = {value!r}: allowed are {', '.join(map(repr, allowed))}")
 
 
+def check_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return a shape of 1 to 3 axes as ints, or raise ParameterError."""
+    if not 1 <= len(shape) <= 3 or not all(n == int(n) and n >= 0 for n in shape):
+        raise ParameterError(f"shape = {tuple(shape)}: allowed are 1 to 3 integers of 0 or more")
+    return tuple(int(n) for n in shape)
+
+
+def check_float(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return the dtype of a displacement, or raise ParameterError."""
+    checked: np.dtype[Any] = np.dtype(dtype)
+    if checked not in (np.float32, np.float64):
+        raise ParameterError(f"dtype = {checked}: allowed are float32 and float64")
+    return checked
+
+
 def check_box(box: Box, shape: Sequence[int]) -> Box:
     """Return a box as ints, or raise ParameterError where it does not lie in `shape`."""
     if len(box) != len(shape) or not all(0 <= a <= b <= n for (a, b), n in zip(box, shape, strict=True)):
@@ -57,6 +74,16 @@ def moving_axes(axes: Sequence[int] | None, ndim: int, *, trailing: bool = False
         which = "the last ones, " if trailing else ""
         raise ParameterError(f"axes = {axes!r}: allowed are 1 to 3 of the {ndim} axes, {which}in increasing order")
     return moving
+
+
+def check_finite(name: str, array: NDArray[Any]) -> None:
+    """Raise ParameterError where a floating array of the host has NaN or infinite values.
+
+    The least and the largest value tell, at the speed of memory and without a mask of the array's size.
+    """
+    if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
+        count = array.size - np.count_nonzero(np.isfinite(array))
+        raise ParameterError(f"{name} has {count} values that are NaN or infinite: allowed are finite numbers")
 
 
 def broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:

@@ -24,7 +24,7 @@ from .errors import ConstantSliceWarning, ParameterError, warn
 from .moments import Moments, concatenate
 from .random_fields import seed_or_fresh
 from .threads import allowed_threads, use_threads
-from .transforms import Elastic, Permutation, Transform
+from .transforms import Deformation, Elastic, Permutation, Transform
 
 Floats = NDArray[np.float64]
 
@@ -65,7 +65,7 @@ def _see(battery: BatteryPlan, group: Group, slab: Array, start: int) -> Seen:
     """Return what a group sees of a slab."""
     omit = battery.nan_policy == "omit" and slab.dtype.kind == "f"
     match group.steps:
-        case (Elastic() as elastic,) if battery.ci != "effective":
+        case (Elastic(is_plain=True) as elastic,) if battery.ci != "effective":
             return _see_elastic(battery, group, elastic, slab, start, omit=omit)
         case ():
             slices = slab
@@ -153,8 +153,7 @@ def _stepped(battery: BatteryPlan, steps: Sequence[Transform], image: Array, ind
     """Return a slice after the steps of a transform; elastic ones without a seed take the battery's."""
     shape = image.shape
     for step in steps:
-        step = step.seeded(battery.seed) if isinstance(step, Elastic) else step
-        image = plain(step(image, index=index))
+        image = plain(step.seeded(battery.seed)(image, index=index))
     if image.shape != shape:
         raise ParameterError(
             f"transform = {steps[-1].name!r} turns shape {shape} into {image.shape}: allowed is {shape}"
@@ -270,7 +269,7 @@ def run(
     the stream of the caller.
     A caller's own functions may not stand being called at once or out of order: they are run by one thread.
     """
-    own = all(isinstance(step, (Permutation, Elastic)) for group in battery.groups for step in group.steps)
+    own = all(isinstance(step, (Permutation, Deformation)) for group in battery.groups for step in group.steps)
     threads = (threads or allowed_threads()) if own and battery.backend.in_threads else 1
     as_here = battery.backend.carried()
     parts: list[list[Measured]] = []

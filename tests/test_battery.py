@@ -16,6 +16,8 @@ from real_data import real_data
 
 from gpu_stackcorr import (
     battery,
+    compose_displacements,
+    displacement_field,
     elastic_transform,
     measurement,
     noise_sweep,
@@ -23,8 +25,10 @@ from gpu_stackcorr import (
     stack_correlation,
     transform_battery,
     use_backend,
+    warp,
 )
 from gpu_stackcorr.arrays import Stack, get_backend
+from gpu_stackcorr.backends.base import field_dtype
 from gpu_stackcorr.correlation import find_reference
 from gpu_stackcorr.errors import ConstantSliceWarning, ParameterError
 from gpu_stackcorr.transforms import (
@@ -72,8 +76,14 @@ def root(image):
     return np.sqrt(np.abs(image.astype(np.float64) - 3)) + np.linspace(0, 0.5, image.shape[1])
 
 
-def elastic(image, index, seed=SEED):
-    return elastic_transform(image, 40, 3, seed=seed, index=index)
+def elastic(image, index, seed=SEED, order=1):
+    return elastic_transform(image, 40, 3, seed=seed, index=index, order=order)
+
+
+def twice(image, index):
+    """Two deformations by one field, interpolated once."""
+    field = displacement_field(image.shape, 40, 3, seed=SEED, index=index, dtype=field_dtype(image.dtype))
+    return warp(image, compose_displacements(field, field))
 
 
 ELASTIC = Elastic(40, 3)
@@ -90,7 +100,8 @@ TRANSFORMS = {
     "flip, elastic": (Compose(flip_up_down, ELASTIC), lambda y, n: elastic(y[::-1], n)),
     "elastic, rotate": (Compose(ELASTIC, rotate_90), lambda y, n: np.rot90(elastic(y, n))),
     "own seed": (Elastic(40, 3, seed=5), lambda y, n: elastic(y, n, seed=5)),
-    "elastic twice": (Compose(ELASTIC, ELASTIC), lambda y, n: elastic(elastic(y, n), n)),
+    "elastic twice": (Compose(ELASTIC, ELASTIC), twice),
+    "elastic, elastic": (Compose(ELASTIC, Elastic(40, 3, order=0)), lambda y, n: elastic(elastic(y, n), n, order=0)),
     "function": (root, lambda y, n: root(y)),
     "function, rotate": (Compose(root, rotate_90), lambda y, n: np.rot90(root(y))),
     "rotate, function": (Compose(rotate_90, root), lambda y, n: root(np.rot90(y))),

@@ -426,6 +426,11 @@ def test_a_generator_gives_every_dtype_the_same_field(backend):
         ({"seed": None, "random_state": np.random}, "^random_state = "),
         ({"image": np.zeros(5)}, "^image has 1 dimensions: allowed are 2 and 3"),
         ({"image": np.zeros((2, 2, 2, 2))}, "^image has 4 dimensions"),
+        ({"image": np.zeros((2, 2)), "channel_axis": 0}, "^image has 1 dimensions"),
+        ({"method": "spline"}, "^method = 'spline'"),
+        ({"method": "grid", "sigma": 0}, "^sigma = 0"),
+        ({"spacing": 0}, "^spacing = 0"),
+        ({"method": "grid", "sigma": 3, "seed": None, "random_state": np.random.RandomState(0)}, "^method = 'grid'"),
     ],
 )
 def test_parameters(arguments, message):
@@ -456,6 +461,8 @@ def test_nothing_after_the_generator_is_positional():
         (np.zeros((3, 4)), np.zeros(()), {}, "^(axes|displacement)"),
         (np.zeros((3, 4)), np.zeros((0, 3, 4)), {}, "^(axes|displacement)"),
         (np.zeros((3, 4)), np.zeros((2, 3, 4), int), {}, "^displacement has dtype int64"),
+        (np.zeros((3, 4)), np.full((2, 3, 4), np.nan), {}, "^displacement has 24 values that are NaN or infinite"),
+        (np.zeros((3, 4)), np.array([[[0]], [[-np.inf]]]), {}, "^displacement has 1 values that are NaN or infinite"),
         (np.zeros((3, 4)), np.zeros((2, 3, 4)), {"axes": (1, 0)}, "^axes = "),
         (np.zeros((3, 4)), np.zeros((2, 3, 4)), {"order": -1}, "^order = -1"),
         (np.zeros((3, 4)), np.zeros((2, 3, 4)), {"mode": "x"}, "^mode = 'x'"),

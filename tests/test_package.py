@@ -37,7 +37,7 @@ LAYERS = (
     {"arrays", "intervals"},
     {"deformation_checks"},
     {"displacement_fields", "folds"},
-    {"deformation", "inversion", "ndimage", "slice_pairs"},
+    {"compositions", "deformation", "inversion", "ndimage", "slice_pairs"},
     {"transforms"},
     {"battery"},
     {"measurement"},

@@ -299,7 +299,7 @@ def test_seeds(seed):
         ({"alpha": float("nan")}, "^alpha = nan"),
         ({"sigma": -0.5}, "^sigma = -0.5"),
         ({"sigma": (1, -2)}, r"^sigma = \(1, -2\)"),
-        ({"alpha": (1, 2, 3)}, r"^alpha = \(1, 2, 3\)"),
+        ({"alpha": (1, 2, 3, 4)}, r"^alpha = \(1, 2, 3, 4\)"),
         ({"sigma": ()}, r"^sigma = \(\)"),
         ({"order": 6}, "^order = 6: allowed are 0, 1, 2, 3, 4, 5"),
         ({"order": -1}, "^order = -1"),

@@ -1,0 +1,87 @@
+"""elastic_transform and warp of images with channels, and with fields of other kinds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from test_elastic_transform import image_of, pulled
+
+from gpu_stackcorr import displacement_field, elastic_transform, warp
+from gpu_stackcorr.errors import ParameterError
+
+# Channels.
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("order", "shape", "axes"), [(0, (9, 11), None), (1, (9, 11), None), (3, (4, 9, 11), None), (1, (4, 9, 11), (1, 2))]
+)
+@pytest.mark.parametrize("channel_axis", [0, 1, -1])
+def test_channels_move_alike(backend, dtype, order, shape, axes, channel_axis):
+    channels = [image_of(dtype, shape, seed) for seed in range(3)]
+    labels = image_of("uint64", shape, seed=5) + np.uint64(2**63)
+    how = {"axes": axes, "order": order, "seed": 8, "index": 2, "backend": backend.name}
+    together, moved = elastic_transform(
+        np.stack(channels, axis=channel_axis), 25, 2, labels=labels, channel_axis=channel_axis, **how
+    )
+    for n, image in enumerate(channels):
+        alone, alone_labels = elastic_transform(image, 25, 2, labels=labels, **how)
+        np.testing.assert_array_equal(together.take(n, channel_axis), alone)
+        np.testing.assert_array_equal(moved, alone_labels)
+
+
+def test_one_displacement_serves_slices_and_channels(backend):
+    image = image_of("float32", (5, 9, 11, 2))
+    field = displacement_field((9, 11), 25, 2, seed=1)
+    together = warp(image, field, channel_axis=-1, axes=(1, 2), backend=backend.name)
+    for n, c in np.ndindex(5, 2):
+        np.testing.assert_array_equal(together[n, ..., c], warp(image[n, ..., c], field, backend=backend.name))
+
+
+@pytest.mark.parametrize("channel_axis", [2, -3, 1.0, True, "last"])
+def test_channel_axes_that_are_not_allowed(channel_axis):
+    for call in (
+        lambda **how: warp(image_of(), np.zeros((1, 17)), **how),
+        lambda **how: elastic_transform(image_of(), 1, 1, seed=0, **how),
+    ):
+        with pytest.raises(ParameterError, match=r"^channel_axis = .*: allowed is an axis of \(17, 23\), or None"):
+            call(channel_axis=channel_axis)
+
+
+# Fields of other kinds (test_displacement.py has their values).
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"method": "grid", "sigma": (6, 7)},
+        {"spacing": (50, 4, 4), "alpha": 100, "sigma": (12, 16)},
+        {"shared": True},
+        {"sigma": (1, 2, 3)},
+        {"method": "grid", "sigma": (3, 4, 5), "spacing": 0.5},
+    ],
+)
+def test_fields_of_other_kinds(backend, how):
+    stack = image_of(shape=(4, 17, 23))
+    how = {"alpha": 20, "sigma": 2, "axes": (1, 2), "seed": 3, "index": 4, "backend": backend.name, **how}
+    field = displacement_field(stack.shape, dtype=np.float64, **how)
+    np.testing.assert_array_equal(
+        elastic_transform(stack, **how), warp(stack, field, axes=(1, 2), backend=backend.name)
+    )
+
+
+@pytest.mark.parametrize("how", [{"shared": True}, {"sigma": (1, 2, 3)}, {"spacing": (1, 2, 2)}])
+def test_a_generator_draws_fields_of_other_kinds(backend, how):
+    stack = image_of(shape=(3, 9, 8))
+    how = {"alpha": 30, "sigma": 2, "axes": (1, 2), **how}
+    generator, twin = np.random.RandomState(3), np.random.RandomState(3)
+    result = elastic_transform(stack, random_state=generator, backend=backend.name, **how)
+    sigma = np.asarray(how["sigma"]) / (2 if "spacing" in how else 1)
+    shape = stack.shape if sigma.ndim else stack.shape[1:]
+    alpha = 15 if "spacing" in how else 30
+    draws = [[twin.random(shape) * 2 - 1 for _ in "xy"][::-1] for _ in range(3 if "spacing" in how else 1)]
+    fields = [[ndimage.gaussian_filter(d, sigma, mode="constant") * alpha for d in pair] for pair in draws]
+    for n, image in enumerate(stack):
+        field = [d[n] if sigma.ndim else d for d in fields[n if "spacing" in how else 0]]
+        np.testing.assert_allclose(result[n], pulled(image, np.stack(field)), rtol=0, atol=1e-10)
