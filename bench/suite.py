@@ -1,4 +1,4 @@
-"""The modules of cases.
+"""The modules of cases, and a run over them that writes its record after every case.
 
 Each is a module of this package, ``bench_NAME``, with ``cases(*, quick=False)``, which yields `Case` or, for what
 this machine cannot do, `Skip`, one at a time: the memory of one is given back before the next is made. With `quick` it
@@ -7,5 +7,125 @@ yields those that together, at a tenth of a second a contestant, take seconds.
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from . import limits, record
+from .harness import OURS, Case, Contestant, Skip, missing, race
+
 OPERATIONS = ("moments", "gaussian_filter", "warp", "random_field", "cross_moments", "elastic_transform")
 """In the order of the report."""
+
+SECONDS, QUICK_SECONDS = 1.0, 0.1
+"""For each contestant."""
+
+QUICK_BUDGET = 45.0
+"""Seconds after which a quick run begins no case, so that it ends within a minute."""
+
+OUT_OF_TIME = "a quick run had used up its time"
+
+Told = Callable[[str, str, list[dict[str, Any]]], None]
+"""Takes the operation and name of a case, and its rows: none yet where it begins."""
+
+
+def cases(operation: str, *, quick: bool = False) -> Iterator[Case | Skip]:
+    """Yield the cases of a module."""
+    yield from import_module(f".bench_{operation}", __package__).cases(quick=quick)
+
+
+def run(
+    begun: record.Record,
+    operations: Sequence[str] = OPERATIONS,
+    *,
+    backend: str | None = None,
+    path: Path | None = None,
+    told: Told = lambda *_: None,
+) -> None:
+    """Race the cases that a record does not have yet; add them to it, and write it to `path` after each.
+
+    `backend` leaves the others of ours out.
+    """
+    ends = time.perf_counter() + (QUICK_BUDGET if begun["quick"] else math.inf)
+    begun["limits"] = begun["limits"] or _limits(begun["quick"])
+    for operation in operations:
+        if operation in begun["finished"]:
+            continue
+        begun["skipped"] = [entry for entry in begun["skipped"] if entry["operation"] != operation]
+        try:
+            finished = _operation(begun, operation, backend, path, ends, told)
+        except Exception as error:  # where a case could not be made; the other modules go on
+            begun["failures"].append(_failure(operation, "", "", error))
+            finished = False
+        begun["missing"] = {**begun["missing"], **missing()}
+        begun["finished"] += [operation] if finished else []
+        _write(path, begun)
+
+
+def seconds(quick: bool) -> float:
+    """Return for how long contestants are timed unless it is said."""
+    return QUICK_SECONDS if quick else SECONDS
+
+
+def _limits(quick: bool) -> dict[str, dict[str, float]]:
+    """Measure what the machine can do at most."""
+    from gpu_stackcorr.arrays import available_backends
+
+    found = {"cpu": limits.measure(seconds(quick))}
+    if available_backends()["cuda"].available:
+        found["cuda"] = limits.measure_device(seconds(quick))
+    return found
+
+
+def _operation(
+    begun: record.Record, operation: str, backend: str | None, path: Path | None, ends: float, told: Told
+) -> bool:
+    """Race the cases of a module; return whether all are done."""
+    done = {(case["operation"], case["case"]) for case in begun["cases"]}
+    for case in cases(operation, quick=begun["quick"]):
+        if time.perf_counter() > ends:
+            begun["skipped"].append({"operation": operation, "case": "", "reason": OUT_OF_TIME})
+            return False
+        if isinstance(case, Skip):
+            begun["skipped"].append({"operation": case.operation, "case": case.name, "reason": case.reason})
+        elif (case.operation, case.name) not in done:
+            told(case.operation, case.name, [])
+            told(case.operation, case.name, _raced(begun, case, backend))
+            _write(path, begun)
+        del case  # its memory, before the next is made
+    return True
+
+
+def _raced(begun: record.Record, case: Case, backend: str | None) -> list[dict[str, Any]]:
+    """Race a case, add it to a record, and return its rows."""
+
+    def failed(contestant: Contestant, error: Exception) -> None:
+        begun["failures"].append(_failure(case.operation, case.name, contestant.name, error))
+
+    chosen = [racer for racer in case.contestants if backend is None or racer.backend in (None, backend)]
+    limits = begun["limits"]
+    raced = race(replace(case, contestants=chosen), seconds=begun["seconds"], limits=limits, failed=failed)
+    rows = [record.row_entry(row) for row in raced]
+    begun["cases"].append(record.case_entry(case))
+    begun["rows"] += rows
+    return rows
+
+
+def _failure(operation: str, case: str, contestant: str, error: Exception) -> dict[str, str]:
+    """Return what a record says of an error."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return {"operation": operation, "case": case, "contestant": contestant, "failure": text}
+
+
+def ours_failed(found: record.Record) -> list[dict[str, str]]:
+    """Return the failures of ours: contestants that raised or were wrong, and cases that could not be made."""
+    return [one for one in found["failures"] if not one["contestant"] or one["contestant"].startswith(OURS)]
+
+
+def _write(path: Path | None, begun: record.Record) -> None:
+    if path is not None:
+        record.save(path, begun)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from .backends import backends
+from .bench import bench
 from .correlate import correlate
 from .demo import demo
 from .group import Commands
@@ -59,7 +60,7 @@ def _show_help(context: typer.Context) -> None:
         say(text)
 
 
-for _command in (report, demo, info, correlate, backends):
+for _command in (report, demo, info, correlate, backends, bench):
     app.command()(_command)
 
 

@@ -1,0 +1,140 @@
+"""Cases beside each other: our paths, the fastest rival, what is lost, and what became slower between two records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gpu_stackcorr.backends import PREFERENCE
+
+from .harness import OURS, path_name
+
+Row = Mapping[str, Any]
+
+WHISKER = 1.5
+"""How many times the distance of the quartiles a spread reaches beyond them: the whiskers of a box plot."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A case with its rows: our fastest path and the fastest rival, where there are any."""
+
+    case: Mapping[str, Any]
+    rows: Sequence[Row]
+    ours: Row | None
+    rival: Row | None
+
+    @property
+    def title(self) -> str:
+        """Operation and case."""
+        return f"{self.case['operation']}: {self.case['case']}"
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as long as we the fastest rival takes."""
+        return None if self.ours is None or self.rival is None else self.rival["median"] / self.ours["median"]
+
+    @property
+    def lost(self) -> bool:
+        """Whether a rival is faster."""
+        return self.ratio is not None and self.ratio < 1
+
+    @property
+    def reason(self) -> str:
+        """Why a rival is faster: what the case says, what the rival does otherwise."""
+        note = self.rival["note"] if self.rival else ""
+        said = (self.case["reason"], f"{self.rival['contestant']}: {note}" if self.rival and note else "")
+        return "; ".join(filter(None, said)) or "not known"
+
+    def path(self, backend: str) -> Row | None:
+        """Return our row on a backend."""
+        return next((row for row in self.rows if is_path(row) and row["backend"] == backend), None)
+
+
+def is_ours(row: Row) -> bool:
+    """Whether a row is of a contestant of ours."""
+    return bool(row["contestant"].startswith(OURS))
+
+
+def is_limit(row: Row) -> bool:
+    """Whether a row is of a contestant that does less than the work, to show a limit."""
+    return bool(row["contestant"].startswith("limit"))
+
+
+def is_path(row: Row) -> bool:
+    """Whether a row is of ours that does exactly the case's work."""
+    return row["contestant"] in (OURS, *map(path_name, PREFERENCE))
+
+
+def compared(record: Mapping[str, Any]) -> list[Compared]:
+    """Return the cases of a record."""
+    rows: dict[tuple[str, str], list[Row]] = {}
+    for row in record["rows"]:
+        rows.setdefault((row["operation"], row["case"]), []).append(row)
+    return [_one(case, rows.get((case["operation"], case["case"]), [])) for case in record["cases"]]
+
+
+def _one(case: Mapping[str, Any], rows: Sequence[Row]) -> Compared:
+    """Compare the rows of a case."""
+    ours = [row for row in rows if is_path(row)] or [row for row in rows if is_ours(row)]
+    rivals = [row for row in rows if not is_ours(row) and not is_limit(row)]
+    return Compared(case, rows, _fastest(ours), _fastest(rivals))
+
+
+def _fastest(rows: Sequence[Row]) -> Row | None:
+    return min(rows, key=lambda row: row["median"], default=None)
+
+
+def losses(cases: Sequence[Compared]) -> list[Compared]:
+    """Return the cases where a rival is faster, the worst first."""
+    return sorted((one for one in cases if one.lost), key=lambda one: one.ratio or 0.0)
+
+
+def used_backends(cases: Sequence[Compared]) -> list[str]:
+    """Return the backends that have a path in any case."""
+    return [name for name in PREFERENCE if any(one.path(name) for one in cases)]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A contestant in two records, with the spread of both."""
+
+    before: Row
+    after: Row
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long it takes as before."""
+        return float(self.after["median"] / self.before["median"])
+
+    @property
+    def slower(self) -> bool:
+        """Whether it is slower beyond the spread of both."""
+        return spread(self.after)[0] > spread(self.before)[1]
+
+
+def spread(row: Row) -> tuple[float, float]:
+    """Return the whiskers of a row's times: 1.5 times the quartiles' distance beyond them, within what was measured."""
+    reach = WHISKER * (row["upper_quartile"] - row["lower_quartile"])
+    lowest, highest = row["lower_quartile"] - reach, row["upper_quartile"] + reach
+    return max(lowest, row["fastest"] or -math.inf), min(highest, row["slowest"] or math.inf)
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    """Yield the contestants that two records share."""
+    known = {_name(row): row for row in before["rows"]}
+    for row in after["rows"]:
+        if _name(row) in known:
+            yield Change(known[_name(row)], row)
+
+
+def _name(row: Row) -> tuple[str, str, str]:
+    return row["operation"], row["case"], row["contestant"]
+
+
+def broken(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    """Return the failures of `after` that are of ours and were measured in `before`."""
+    known = {_name(row) for row in before["rows"] if is_ours(row)}
+    return [one for one in after["failures"] if (one["operation"], one["case"], one["contestant"]) in known]
