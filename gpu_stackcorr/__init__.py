@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .decorrelation import decorrelation_depth, split_advice
     from .deformation import elastic_transform, warp
     from .displacement_fields import displacement_field
+    from .folds import fold_report, limit_folds
     from .lags import lag_correlation
     from .matrices import correlation_matrix
     from .ndimage import gaussian_filter, map_coordinates, spline_filter
@@ -36,10 +37,12 @@ _HOMES = {
     "displacement_field": "displacement_fields",
     "elastic_transform": "deformation",
     "find_outlier_slices": "outliers",
+    "fold_report": "folds",
     "gaussian_filter": "ndimage",
     "get_backend": "arrays",
     "image_correlation": "correlation",
     "lag_correlation": "lags",
+    "limit_folds": "folds",
     "map_coordinates": "ndimage",
     "noise_sweep": "correlation",
     "open_volume": "volumes",
@@ -64,10 +67,12 @@ __all__ = [
     "displacement_field",
     "elastic_transform",
     "find_outlier_slices",
+    "fold_report",
     "gaussian_filter",
     "get_backend",
     "image_correlation",
     "lag_correlation",
+    "limit_folds",
     "map_coordinates",
     "noise_sweep",
     "notebook",

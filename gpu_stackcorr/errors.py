@@ -16,8 +16,16 @@ class InputTypeError(StackCorrError, TypeError):
     """An array is of a kind or dtype that the operation cannot take."""
 
 
+class InversionError(ParameterError):
+    """A displacement folds, or no inverse of it was found; the message says at how many voxels, and where first."""
+
+
 class BackendError(StackCorrError, RuntimeError):
     """A backend was asked for by name and cannot run here; the message says what to install."""
+
+
+class RecipeError(StackCorrError, ValueError):
+    """A recipe cannot be read, or what it describes is no longer what it was."""
 
 
 class VolumeError(StackCorrError, OSError):
@@ -30,6 +38,10 @@ class StackCorrWarning(UserWarning):
 
 class ConstantSliceWarning(StackCorrWarning):
     """Slices without variance: their correlation is not defined and is given as NaN."""
+
+
+class FoldWarning(StackCorrWarning):
+    """A displacement folds the image over itself: it shows some places more than once, others mirrored."""
 
 
 def warn(message: str, category: type[StackCorrWarning]) -> None:

@@ -37,8 +37,8 @@ LAYERS = (
     {"arrays", "intervals"},
     {"deformation_checks"},
     {"displacement_fields", "folds"},
-    {"compositions", "deformation", "inversion", "ndimage", "slice_pairs"},
-    {"transforms"},
+    {"compositions", "deformation", "inversion", "ndimage", "recipes", "slice_pairs"},
+    {"block_deformation", "transforms"},
     {"battery"},
     {"measurement"},
     {"shift_search"},
@@ -56,6 +56,7 @@ LAYERS = (
 LEAVES = {
     "phantoms": {"errors", "records", "random_fields"},
     "matrix_plots": {"depth_records", "errors", "plots", "records"},
+    "deformation_plots": {"arrays", "errors", "folds", "plots"},
     "plots": {"errors", "records"},
     "volumes": {"errors", "records"},
 }
@@ -63,7 +64,7 @@ LEAVES = {
 
 ABOVE_LEAVES = {"pipeline", "report", "cli"}
 
-EXCEPTIONS = {("records", "plots"), ("depth_records", "matrix_plots")}
+EXCEPTIONS = {("records", "plots"), ("depth_records", "matrix_plots"), ("folds", "deformation_plots")}
 """Arrows that may run back, inside a function: a record draws itself."""
 
 LAZY = {"PIL", "cupy", "cupyx", "dask", "h5py", "matplotlib", "numba", "pandas", "tifffile", "torch", "zarr"}
