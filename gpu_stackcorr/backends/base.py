@@ -67,10 +67,6 @@ class Folds(NamedTuple):
     """Voxels whose determinant is 0 or less."""
 
 
-FOLD_BLOCK = 1 << 16
-"""Voxels whose determinants are held at once where they are not kept: few enough for the caches of a processor."""
-
-
 def field_dtype(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
     """Return the dtype of the displacement of an image: float64 for float64 in any byte order, else float32."""
     return np.float64 if dtype.newbyteorder("=") == np.float64 else np.float32
@@ -308,15 +304,9 @@ class Backend(ABC):
 
         Equal on every backend to the bit. This composition holds few determinants at once; a fused form keeps none.
         """
-        from gpu_stackcorr.backends.numpy_.interpolation import boxes
+        from gpu_stackcorr.backends.numpy_.jacobian import count_in_boxes
 
-        minimum, folded = np.inf, 0
-        for part in boxes(displacement.shape[1:], FOLD_BLOCK):
-            box = tuple((here.start, here.stop) for here in part)
-            determinant = self.to_host(self.jacobian_determinant(displacement, axes=axes, box=box))
-            minimum = np.fmin(minimum, np.fmin.reduce(determinant, axis=None))
-            folded += int(np.count_nonzero(determinant <= 0))
-        return Folds(float(minimum) + 0.0, folded)  # -0.0 and 0.0 are one minimum
+        return count_in_boxes(self, displacement, axes)
 
     def control_grid(
         self,

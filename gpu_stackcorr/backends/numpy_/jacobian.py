@@ -9,17 +9,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpu_stackcorr.backends.base import FOLD_BLOCK, Array, Box
+from gpu_stackcorr.backends.base import Array, Backend, Box, Folds
 from gpu_stackcorr.random_fields import whole_box
 
 from .interpolation import boxes
+
+BLOCK = 1 << 16
+"""Voxels whose differences and determinants are held at once: few enough for the caches of a processor."""
 
 
 def jacobian_determinant(displacement: Array, *, axes: Sequence[int], box: Box | None = None) -> Array:
     """See ``Backend.jacobian_determinant``."""
     box = whole_box(displacement.shape[1:]) if box is None else box
     result = np.empty([stop - start for start, stop in box], displacement.dtype.newbyteorder("="))
-    for part in boxes(result.shape, FOLD_BLOCK):
+    for part in boxes(result.shape, BLOCK):
         here = tuple((start + s.start, start + s.stop) for (start, _), s in zip(box, part, strict=True))
         with np.errstate(invalid="ignore", over="ignore"):  # infinity less itself
             matrix = derivative(displacement, axes, here)
@@ -27,6 +30,17 @@ def jacobian_determinant(displacement: Array, *, axes: Sequence[int], box: Box |
                 matrix[k][k] += 1
             result[part] = determinant(matrix)
     return result
+
+
+def count_in_boxes(backend: Backend, displacement: Array, axes: Sequence[int]) -> Folds:
+    """Return how a displacement folds, of determinants that a backend gives box by box."""
+    minimum, folded = np.inf, 0
+    for part in boxes(displacement.shape[1:], BLOCK):
+        box = tuple((here.start, here.stop) for here in part)
+        values = backend.to_host(backend.jacobian_determinant(displacement, axes=axes, box=box))
+        minimum = np.fmin(minimum, np.fmin.reduce(values, axis=None))
+        folded += int(np.count_nonzero(values <= 0))
+    return Folds(float(minimum) + 0.0, folded)  # -0.0 and 0.0 are one minimum
 
 
 def derivative(displacement: Array, axes: Sequence[int], box: Box) -> list[list[Array]]:
