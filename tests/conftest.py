@@ -85,6 +85,7 @@ def _new_pairs(row: Mapping[int, int], missing: set[tuple[int, int, int, int]]) 
 
 EMULATED = {
     *("test_random_field", "test_gaussian_filter", "test_spline_filter", "test_displacement"),
+    "test_control_grid",
     *("test_map_coordinates", "test_warp", "test_elastic_transform", "test_ndimage"),
     *("test_jacobian", "test_folds", "test_inversion"),
     *("test_moments", "test_moments_merge", "test_nist", "test_cross_moments", "test_warp_moments"),
@@ -128,6 +129,10 @@ class CudaToHost(CudaBackend):
     def displacement(self, *args: Any, **kwargs: Any) -> Any:
         """Return a displacement on the host."""
         return self.to_host(super().displacement(*args, **kwargs))
+
+    def control_grid(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a displacement on the host."""
+        return self.to_host(super().control_grid(*args, **kwargs))
 
 
 @pytest.fixture(scope="module", params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])

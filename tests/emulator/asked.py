@@ -95,12 +95,14 @@ def filters(backend: CudaBackend) -> None:
 
 
 def fields(backend: CudaBackend) -> None:
-    """Of both types: fields of both distributions, displacements of a whole field and of a box."""
+    """Of both types: fields of both distributions, displacements of a whole field and of a box, control grids."""
     for dtype in REAL:
         for distribution in ("uniform", "normal"):
             backend.random_field(0, 0, (3,), distribution=distribution, dtype=dtype)
         for box in (None, ((1, 2), (1, 3))):
             backend.displacement(0, 0, (3, 3), alpha=1.0, sigma=(1.0, 1.0), box=box, dtype=dtype)
+        for ndim in (1, 2, 3):
+            backend.control_grid(0, 0, (3,) * ndim, alpha=1.0, distance=(1.0,) * ndim, dtype=dtype)
 
 
 def folds(backend: CudaBackend) -> None:

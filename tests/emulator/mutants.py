@@ -72,6 +72,11 @@ OFF_BY_ONE = [
         "block_sums.cuh", "int distance = 16 / COUNT;", "int distance = 8 / COUNT;", ("moments of floats by fours",)
     ),
     Mutant("boundary.cuh", "index < n ? index :", "index <= n ? index :", ("smoothing of float32",)),
+    Mutant("control_grid.cu", "x < length;", "x <= length;", ("control grid of a line",)),
+    Mutant("control_grid.cu", "row < outer;", "row < outer - 1;", ("control grid of a plane",)),
+    Mutant("control_grid.cu", "at < cell;", "at < cell - 1;", ("control grid of a plane",)),
+    Mutant("control_grid.cu", "x + column * LANES < inner)", "x < inner)", ("control grid of a plane",), 1),
+    Mutant("control_grid.cu", "POSITIONS, length)", "POSITIONS, length - 1)", ("box of a control grid",)),
     Mutant("convert.cu", "i < count;", "i <= count;", ("prefilter of one pixel",)),
     Mutant("cross_moments.cu", "first + i < end &&", "first + i <= end &&", ("all pairs of bytes",)),
     Mutant("cross_moments.cu", "at < end &&", "at <= end &&", ("all pairs of floats",)),

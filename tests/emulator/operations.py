@@ -122,6 +122,12 @@ def folded(
     return call
 
 
+def control_grid(shape: Sequence[int], **options: Any) -> Callable[[Backend], Arrays]:
+    """Splines through control vectors of two streams, each with its alpha."""
+    streams, alpha = np.array([5, 1 << 48], np.uint64), np.array([2.0, -30.0])
+    return lambda backend: [backend.to_host(backend.control_grid(7, streams, shape, alpha=alpha, **options))]
+
+
 def warped(
     dtype: str, shape: Sequence[int], axes: Sequence[int], order: int, mode: str, *, labels: str = ""
 ) -> Callable[[Backend], Arrays]:
@@ -214,6 +220,12 @@ CASES: dict[str, Case] = {
     "folds of planes": Case(folded("f4", (2, 5, 19, 35), (2, 3))),
     "folds of planes apart": Case(folded("f8", (9, 3, 37), (0, 2), boxed=True)),
     "folds of a volume": Case(folded("f8", (5, 11, 33), (0, 1, 2), boxed=True)),
+    # control_grid.cu
+    "control grid of a line": Case(control_grid((521,), distance=(3.7,)), 1e-6),
+    "control grid of a plane": Case(control_grid((67, 131), distance=(1.0, 9.5), dtype="f8"), 1e-12),
+    "box of a control grid": Case(
+        control_grid((9, 140, 41), distance=(2.0, 1.5, 40.0), box=((2, 9), (71, 138), (3, 38))), 1e-6
+    ),
     # warp.cu, pad.cu
     "warp of bytes": Case(warped("u1", (3, 21, 37), (1, 2), 1, "reflect")),
     "warp of channels and their labels": Case(warped("f4", (5, 19, 35), (1, 2), 1, "constant", labels="u4"), 1e-6),

@@ -18,6 +18,7 @@ from gpu_stackcorr.cross_moments import CrossMoments
 from gpu_stackcorr.moments import Moments
 
 from . import (
+    control_grid,
     cross_moments,
     displacement,
     gaussian,
@@ -205,6 +206,22 @@ class CudaBackend(Backend):
     def count_folds(self, displacement: Array, *, axes: Sequence[int]) -> Folds:
         """See ``Backend.count_folds``."""
         return jacobian.count_folds(self.device, displacement, axes=axes)
+
+    def control_grid(
+        self,
+        seed: int,
+        stream: int | NDArray[np.uint64],
+        shape: Sequence[int],
+        *,
+        alpha: float | NDArray[np.float64],
+        distance: Sequence[float],
+        box: Box | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> Array:
+        """See ``Backend.control_grid``."""
+        return control_grid.control_grid(
+            self.device, seed, stream, shape, alpha=alpha, distance=distance, box=box, dtype=dtype
+        )
 
     def warp_moments(
         self,

@@ -17,8 +17,9 @@ from gpu_stackcorr.backends.base import Array, Box
 from gpu_stackcorr.random_fields import grow_box, whole_box
 
 from .device import Device
-from .gaussian import smoothings
-from .layout import axes, grid
+from .gaussian import Smoothing, smoothings
+from .layout import axes as axes_of
+from .layout import grid
 from .passes import GROUP_BYTES, REAL, Pass, run_passes
 from .random_field import random_field
 
@@ -66,17 +67,30 @@ def displacement(
     for start in range(0, len(streams) if result.size else 0, step):
         group = slice(start, start + step)
         noise = random_field(device, seed, streams[group], shape, box=grown, distribution="centred", dtype=result.dtype)
-        factors = device.to_device(scales[group])
-        if filters and grown == box:
-            scaled: list[Pass] = [*filters[:-1], partial(filters[-1], scales=factors)]
-            run_passes(device, noise, result[group], filtered, scaled)
-            continue
-        smooth = noise
-        if filters:
-            smooth = device.empty(noise.shape, noise.dtype)
-            run_passes(device, noise, smooth, filtered, filters)
-        _cut_out(device, smooth, result[group], factors, box, grown)
+        smooth_box(device, noise, result[group], filtered, filters, device.to_device(scales[group]), box, grown)
     return result.reshape(*fields, *sizes)
+
+
+def smooth_box(
+    device: Device,
+    noise: Array,
+    result: Array,
+    axes: Sequence[int],
+    filters: Sequence[Smoothing],
+    scales: Array,
+    box: Box,
+    grown: Box,
+) -> None:
+    """Fill `result` with `box` of fields (n, ...) of `grown`, filtered along some axes, each field times its scale."""
+    if filters and grown == box:
+        scaled: list[Pass] = [*filters[:-1], partial(filters[-1], scales=scales)]
+        run_passes(device, noise, result, axes, scaled)
+        return
+    smooth = noise
+    if filters:
+        smooth = device.empty(noise.shape, noise.dtype)
+        run_passes(device, noise, smooth, axes, filters)
+    _cut_out(device, smooth, result, scales, box, grown)
 
 
 def _cut_out(device: Device, smooth: Array, result: Array, scales: Array, box: Box, grown: Box) -> None:
@@ -98,6 +112,6 @@ def _cut_out(device: Device, smooth: Array, result: Array, scales: Array, box: B
             np.int64(runs),
             np.int64(length),
             np.int64(first),
-            axes(sizes[:whole], steps[:whole]),
+            axes_of(sizes[:whole], steps[:whole]),
         ),
     )

@@ -102,13 +102,18 @@ def smoothings(
     filtered, filters = [], []
     for axis, width, name in zip(axes, sigma, mode, strict=True):
         weights = half_kernel(width, truncate, real)
-        radius = len(weights) - 1
-        if radius > 0:  # one weight is 1
-            padded = np.zeros(up(radius, OUT), real)
-            padded[:radius] = weights[1:]
+        if len(weights) > 1:  # one weight is 1
             filtered.append(axis)
-            filters.append(Smoothing(device, device.to_device(padded), weights[0], radius, FILTER[name], real(cval)))
+            filters.append(symmetric_filter(device, weights, name, real(cval)))
     return filtered, filters
+
+
+def symmetric_filter(device: Device, weights: Array, mode: str, cval: Any) -> Smoothing:
+    """Return the filter with weights at distances 0 to len(weights) - 1, of which there are two or more."""
+    radius = len(weights) - 1
+    padded = np.zeros(up(radius, OUT), weights.dtype)
+    padded[:radius] = weights[1:]
+    return Smoothing(device, device.to_device(padded), weights[0], radius, FILTER[mode], cval)
 
 
 def up(value: int, multiple: int) -> int:

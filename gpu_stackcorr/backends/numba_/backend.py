@@ -5,6 +5,7 @@ from __future__ import annotations
 from gpu_stackcorr.backends.base import Backend
 
 from . import (
+    control_grid,
     cross_moments,
     displacement,
     gaussian,
@@ -32,6 +33,7 @@ class NumbaBackend(Backend):
     count_folds = staticmethod(jacobian.count_folds)
     cross_moments = staticmethod(cross_moments.cross_moments)
     displacement = staticmethod(displacement.displacement)
+    control_grid = staticmethod(control_grid.control_grid)
     warp_moments = staticmethod(warp_moments.warp_moments)
 
 

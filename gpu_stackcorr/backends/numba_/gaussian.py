@@ -152,15 +152,18 @@ def gaussian_filter(
         run(lambda number: np.copyto(smooth[slabs[number]], image[slabs[number]]), len(slabs))
         image = smooth
     if smooth.dtype == dtype:
-        _smooth_floats(image, smooth, passes)
+        smooth_floats(image, smooth, passes)
     else:
         for one in passes:
             _truncate_blocks(smooth.view(np.uint8) if smooth.dtype == bool else smooth, one)
     return smooth
 
 
-def _smooth_floats(image: Array, smooth: Array, passes: Sequence[Pass]) -> None:
-    """Smooth contiguous arrays: slices in parallel where there are many, else the lines of each axis in parallel."""
+def smooth_floats(image: Array, smooth: Array, passes: Sequence[Pass]) -> None:
+    """Smooth contiguous arrays: slices in parallel where there are many, else the lines of each axis in parallel.
+
+    `image` may be `smooth`.
+    """
     first_axis = min(one.axis for one in passes)
     inner = smooth.shape[first_axis:]
     image, smooth = image.reshape(-1, *inner), smooth.reshape(-1, *inner)
