@@ -6,90 +6,62 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from gpu_stackcorr import correlation_matrix
-from gpu_stackcorr.arrays import get_backend
 
-from .bench_moments import stack
-from .harness import OURS, Case, Contestant, optional
+from . import counts, reasons, rivals_pairs
+from .harness import Case
+from .images import SLICE, STACK, shown, stack
+from .paths import Path, device, difference, ours
 
-CASES = (
-    ("uint8", (165, 768, 1024)),
-    ("uint16", (165, 768, 1024)),
-    ("float32", (165, 768, 1024)),
+QUICK = (("uint8", (40, *SLICE)), ("float32", (40, *SLICE)))
+FULL = (
+    ("uint8", STACK),
+    ("uint16", STACK),
+    ("float32", STACK),
+    ("float64", STACK),
     ("uint8", (500, 512, 512)),
 )
-BLOCK = 1 << 14
-"""Pixels of all slices that are converted and multiplied at once."""
-
-
-def corrcoef(slices: Any, threads: int) -> Any:
-    """Correlate the whole at once, in float64."""
-    with threadpool_limits(threads, "blas"):
-        return np.corrcoef(slices.reshape(len(slices), -1))
-
-
-def float32_product(slices: Any, threads: int) -> Any:
-    """Correlate by products of float32 matrices over blocks of pixels, shifted by the first pixel."""
-    rows = slices.reshape(len(slices), -1)
-    total, sums = np.zeros((len(rows), len(rows))), np.zeros(len(rows))
-    shift = np.float32(rows[0, :4096].mean())
-    with threadpool_limits(threads, "blas"):
-        for start in range(0, rows.shape[1], BLOCK):
-            block = rows[:, start : start + BLOCK].astype(np.float32)
-            block -= shift
-            total += block @ block.T
-            sums += block.sum(axis=1, dtype=np.float64)
-    covariance = total - np.outer(sums, sums) / rows.shape[1]
-    std = np.sqrt(np.diag(covariance))
-    return covariance / np.outer(std, std)
+PART = 8
+"""Slices whose pairs are verified, against np.corrcoef."""
 
 
 def case(dtype: str, shape: tuple[int, int, int]) -> Case:
-    """Return the race over one stack. The reference is np.corrcoef of the first slices."""
+    """Return the race over one stack."""
     slices = stack(shape, dtype)
-    expected = corrcoef(slices[:8], 1)
+    error = difference(rivals_pairs.corrcoef(slices[:PART], 1), np.s_[:PART, :PART])
+    rows, columns = (index.ravel() for index in np.indices((PART, PART)))
 
-    def error(r: Any) -> float:
-        return float(np.abs(r[:8, :8] - expected).max())
+    def moments(path: Path) -> Any:
+        placed, engine = path.place(slices), path.engine
+        return lambda: engine.cross_moments(placed).pairs(rows, columns).correlation().reshape(PART, PART)
 
-    def ours(name: str) -> Any:
-        pairs = get_backend(name).cross_moments(slices)
-        everyone = np.arange(len(slices))
-        rows, columns = (index.ravel() for index in np.meshgrid(everyone[:8], everyone[:8], indexing="ij"))
-        return pairs.pairs(rows, columns).correlation().reshape(8, 8)
+    def matrix(path: Path) -> Any:
+        placed = path.place(slices)
+        return lambda: correlation_matrix(placed, backend=path.backend).statistic
 
+    exact = dtype.startswith("u")
     contestants = [
-        Contestant(OURS, lambda: ours("numba"), error, 1e-11, note="exact" if dtype.startswith("u") else ""),
-        Contestant(
-            f"{OURS}, correlation_matrix",
-            lambda: correlation_matrix(slices, backend="numba").statistic,
-            error,
-            1e-11,
-            note="r of every pair",
-        ),
-        Contestant(f"{OURS}, numpy backend", lambda: ours("numpy"), error, 1e-11),
+        *ours(moments, error, 1e-11, note="exact" if exact else ""),
+        *ours(matrix, error, 1e-11, also="correlation_matrix", note="r of every pair"),
+        *rivals_pairs.on_host(slices, error),
+        *rivals_pairs.with_tensors(slices, error),
+        *rivals_pairs.on_device(device(), slices, error),
     ]
-    for threads in (1, 2):
-        contestants += [
-            Contestant(f"np.corrcoef of the whole, BLAS on {threads}", lambda t=threads: corrcoef(slices, t), error),
-            Contestant(f"float32 products, BLAS on {threads}", lambda t=threads: float32_product(slices, t), error),
-        ]
-    if modules := optional("torch"):
-        torch = modules[0]
-        flat = slices.reshape(len(slices), -1)
-        contestants.append(
-            Contestant(
-                "torch.corrcoef, float32",
-                lambda: torch.corrcoef(torch.from_numpy(flat.astype(np.float32, copy=False))).numpy(),
-                error,
-            )
-        )
-    return Case("cross_moments", f"{dtype}, {' x '.join(map(str, shape))}", slices.size * len(slices), contestants)
+    return Case(
+        "cross_moments",
+        shown(dtype, shape),
+        slices.size * len(slices),
+        contestants,
+        bytes=slices.nbytes + 8 * len(slices) ** 2,  # the slices once, and the sums of products
+        written=8 * len(slices) ** 2,
+        operations=counts.all_pairs(len(slices), slices[0].size),
+        arithmetic="float32" if exact else "float64",
+        reason="" if exact else reasons.FLOAT32_PRODUCTS,
+    )
 
 
-def cases() -> Iterator[Case]:
+def cases(*, quick: bool = False) -> Iterator[Case]:
     """Yield a case a stack."""
-    for parameters in CASES:
+    for parameters in QUICK if quick else FULL:
         yield case(*parameters)

@@ -1,44 +1,99 @@
-"""Uniform random fields by position, beside NumPy's generators."""
+"""Random fields by position, uniform and normal, beside the generators of NumPy, PyTorch and CuPy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from gpu_stackcorr.arrays import get_backend
 
-from .harness import OURS, Case, Contestant, largest_difference
+from .harness import Case, Contestant
+from .images import LARGE_CUBE, SLICE, shown
+from .paths import Path, device, difference, ours
+from .tensors import places
 
-SHAPE = (2, 768, 1024)
+QUICK = (("float32", "uniform", (2, *SLICE)), ("float64", "uniform", (2, *SLICE)), ("float32", "normal", SLICE))
+FULL = (
+    ("float32", "uniform", (2, *SLICE)),
+    ("float64", "uniform", (2, *SLICE)),
+    ("float64", "normal", SLICE),
+    ("float32", "uniform", LARGE_CUBE),
+)
 SEED = 7
 
 
 def philox(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Draw the field by NumPy's own Philox."""
+    """Draw the uniform field by NumPy's own Philox."""
     generator = np.random.Generator(np.random.Philox(key=np.array([SEED, 0], np.uint64)))
     return generator.random(shape, np.dtype(dtype))
 
 
-def case(dtype: str, shape: tuple[int, ...] = SHAPE) -> Case:
+def case(dtype: str, distribution: str, shape: tuple[int, ...]) -> Case:
     """Return the race over one dtype. Other generators give other numbers: they are held against nothing."""
-    backend, kind = get_backend("numba"), np.dtype(dtype)
-    generator, old = np.random.default_rng(0), np.random.RandomState(0)
+    uniform = distribution == "uniform"
+    plain = get_backend("numpy").random_field(SEED, 0, shape, distribution=distribution, dtype=np.float64)
+    error = difference(philox(dtype, shape) if uniform else plain)
+
+    def drawn(path: Path) -> Any:
+        engine, how = path.engine, {"distribution": distribution, "dtype": np.dtype(dtype)}
+        return lambda: engine.random_field(SEED, 0, shape, **how)
+
     contestants = [
-        Contestant(
-            OURS,
-            lambda: backend.random_field(SEED, 0, shape, dtype=kind),
-            largest_difference(philox(dtype, shape)),
-            0.0,
-        ),
-        Contestant("NumPy Philox", lambda: philox(dtype, shape), largest_difference(philox(dtype, shape))),
-        Contestant("NumPy PCG64", lambda: generator.random(shape, kind), note="other numbers"),
-        Contestant("NumPy RandomState.rand", lambda: old.rand(*shape), note="other numbers, float64"),
+        # Box-Muller's functions differ by some units in the last place from one library to the next.
+        *ours(drawn, error, 0.0 if uniform else 1e-6),
+        *(Contestant(name, call, note=note) for name, call, note in _numpy(dtype, uniform, shape)),
     ]
-    return Case("random_field", f"{dtype}, {' x '.join(map(str, shape))}", int(np.prod(shape)), contestants)
+    if uniform:
+        contestants.insert(-2, Contestant("NumPy Philox", partial(philox, dtype, shape), error))
+    for place, *_ in places():
+        draw = place.torch.rand if uniform else place.torch.randn
+        generator, kind = place.generator(SEED), getattr(place.torch, dtype)
+        contestants.append(
+            Contestant(
+                f"torch {'rand' if uniform else 'randn'}{place.suffix}",
+                partial(draw, shape, generator=generator, dtype=kind, device=place.device),
+                note="other numbers",
+                synchronise=place.synchronise,
+            )
+        )
+    if (path := device()) is not None:
+        import cupy
+
+        rng = cupy.random.default_rng(SEED)
+        draw = rng.random if uniform else rng.standard_normal
+        contestants.append(
+            Contestant(
+                f"cupy.random {draw.__name__}",
+                partial(draw, shape, dtype=np.dtype(dtype)),
+                note="other numbers",
+                synchronise=path.synchronise,
+            )
+        )
+    count = int(np.prod(shape))
+    return Case(
+        "random_field",
+        f"{distribution} {shown(dtype, shape)}",
+        count,
+        contestants,
+        bytes=count * np.dtype(dtype).itemsize,
+        written=count * np.dtype(dtype).itemsize,
+        # The work is in integers (see counts.displacement), for which no limit is measured.
+    )
 
 
-def cases() -> Iterator[Case]:
-    """Yield a case a dtype."""
-    yield case("float32")
-    yield case("float64")
+def _numpy(dtype: str, uniform: bool, shape: tuple[int, ...]) -> Iterator[tuple[str, Callable[[], Any], str]]:
+    """Yield NumPy's generator and its old one: name, call, note."""
+    new, old = np.random.default_rng(0), np.random.RandomState(0)
+    draw = new.random if uniform else new.standard_normal
+    yield "NumPy PCG64", partial(draw, shape, np.dtype(dtype)), "other numbers"
+    name = "rand" if uniform else "randn"
+    yield f"NumPy RandomState.{name}", partial(getattr(old, name), *shape), "other numbers, float64"
+
+
+def cases(*, quick: bool = False) -> Iterator[Case]:
+    """Yield a case a dtype and distribution."""
+    for parameters in QUICK if quick else FULL:
+        yield case(*parameters)

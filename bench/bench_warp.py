@@ -1,4 +1,4 @@
-"""Warping by a given displacement, beside SciPy, OpenCV and torch, which are given coordinates."""
+"""Warping by a given displacement, beside SciPy, OpenCV, PyTorch, kornia, MONAI and CuPy."""
 
 from __future__ import annotations
 
@@ -6,86 +6,70 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
-from gpu_stackcorr import displacement_field, warp
+from gpu_stackcorr import warp
 
-from .harness import OURS, Case, Contestant, largest_difference, optional
+from . import counts, reasons, rivals_sampling
+from .harness import Case, Skip
+from .images import CUBE, LARGE_CUBE, SLICE, STACK, free_memory, shown
+from .interpolated import BYTES_PER_PIXEL, tolerance, work
+from .paths import Path, device, ours
 
-CASES = (
-    ("float32", (768, 1024), 1),
-    ("uint8", (768, 1024), 1),
-    ("float64", (768, 1024), 1),
-    ("float32", (768, 1024), 3),
-    ("float32", (768, 1024), 0),
-    ("float32", (128, 128, 128), 1),
+QUICK = (
+    ("float32", SLICE, 1),
+    ("uint8", SLICE, 1),
+    ("float32", SLICE, 3),
+    ("float32", (32, 128, 128), 1),
 )
-RANGE = 255.0
+FULL = (
+    ("float32", SLICE, 1),
+    ("uint8", SLICE, 1),
+    ("uint16", SLICE, 1),
+    ("float64", SLICE, 1),
+    ("float32", SLICE, 3),
+    ("float32", SLICE, 0),
+    ("float32", STACK, 1),
+    ("float32", CUBE, 1),
+    ("float32", CUBE, 3),
+    ("float32", LARGE_CUBE, 1),
+)
 
 
-def with_opencv(cv2: Any, image: Any, coordinates: Any) -> Any:
-    """Sample at order 1 in mode reflect, with coordinates as float32 maps made before."""
-    return cv2.remap(image, coordinates[1], coordinates[0], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+def case(dtype: str, shape: tuple[int, ...], order: int, *, slices: bool = False) -> Case:
+    """Return the race over one image, or over slices each with a field of its own, in mode reflect."""
+    given = work(dtype, shape, order, slices=slices)
+    axes = tuple(range(len(shape)))[-given.axes :]
 
+    def warped(path: Path) -> Any:
+        image, field = path.place(given.image), path.place(given.field)
+        return lambda: warp(image, field, axes=axes, order=order, mode="reflect", backend=path.backend)
 
-def with_torch(torch: Any, image: Any, grid: Any) -> Any:
-    """Sample at order 1 in mode reflect, with a grid made before."""
-    sampled = torch.nn.functional.grid_sample(
-        image[None, None], grid[None], mode="bilinear", padding_mode="reflection", align_corners=False
-    )
-    return sampled[0, 0].numpy()
-
-
-def torch_grid(torch: Any, coordinates: Any) -> Any:
-    """Return coordinates as grid_sample takes them: x first, in -1 to 1."""
-    sizes = np.array(coordinates.shape[1:]).reshape(-1, *(1,) * (coordinates.ndim - 1))
-    scaled = (2 * coordinates + 1) / sizes - 1
-    return torch.from_numpy(np.moveaxis(scaled[::-1], 0, -1).astype(np.float32))
-
-
-def case(dtype: str, shape: tuple[int, ...], order: int) -> Case:
-    """Return the race over one image and order; errors are on a range of 255."""
-    rng = np.random.default_rng(0)
-    image = ndimage.gaussian_filter(rng.standard_normal(shape), 2)
-    image = (RANGE * (image - image.min()) / np.ptp(image)).astype(dtype)
-    kind = np.float64 if dtype == "float64" else np.float32
-    field = displacement_field(shape, 250.0, 5.0, seed=1, dtype=kind)
-    coordinates = np.indices(shape) + field.astype(np.float64)
-    single = coordinates.astype(np.float32)
-    exact = ndimage.map_coordinates(image.astype(np.float64), coordinates, order=order, mode="reflect")
-    error = largest_difference(exact)
-    tolerance = {"uint8": 0.5 + 1e-9, "float32": 1e-5 * RANGE, "float64": 1e-12 * RANGE}[dtype]
     contestants = [
-        Contestant(OURS, lambda: warp(image, field, order=order, mode="reflect", backend="numba"), error, tolerance),
-        Contestant(
-            f"{OURS}, numpy backend",
-            lambda: warp(image, field, order=order, mode="reflect", backend="numpy"),
-            error,
-            tolerance,
-        ),
-        Contestant(
-            "SciPy map_coordinates",
-            lambda: ndimage.map_coordinates(image, coordinates, order=order, mode="reflect"),
-            error,
-            note="coordinates made before",
-        ),
+        *ours(warped, given.own_error, tolerance(dtype)),
+        *rivals_sampling.on_host(given.images, given.coordinates, order, given.error),
+        *rivals_sampling.with_tensors(given.images, given.coordinates, order, given.error),
+        *rivals_sampling.kornia(given.images, given.coordinates, order, given.inside),
+        *rivals_sampling.monai(given.images, given.fields, order, given.inside),
+        *rivals_sampling.on_device(device(), given.images, given.coordinates, order, given.error),
     ]
-    if (modules := optional("cv2")) and len(shape) == 2 and order == 1:
-        cv2 = modules[0]
-        contestants.append(
-            Contestant("OpenCV remap", lambda: with_opencv(cv2, image, single), error, note="float32 maps made before")
-        )
-    if (modules := optional("torch")) and dtype == "float32" and order == 1:
-        torch = modules[0]
-        tensor, grid = torch.from_numpy(image), torch_grid(torch, coordinates)
-        contestants.append(
-            Contestant("torch grid_sample", lambda: with_torch(torch, tensor, grid), error, note="grid made before")
-        )
-    name = f"{dtype}, {' x '.join(map(str, shape))}, order {order}, reflect"
-    return Case("warp", name, image.size, contestants)
+    return Case(
+        "warp",
+        f"{shown(dtype, shape)}, order {order}, reflect{', a field a slice' if slices else ''}",
+        given.image.size,
+        contestants,
+        bytes=2 * given.image.nbytes + given.field.nbytes,
+        written=given.image.nbytes,
+        operations=counts.warp(given.image.size, given.axes, order),
+        arithmetic="float64" if dtype == "float64" else "float32",
+        reason={0: reasons.NEAREST, 1: reasons.REMAP_FLOAT64 if dtype == "float64" else reasons.REMAP}.get(order, ""),
+    )
 
 
-def cases() -> Iterator[Case]:
+def cases(*, quick: bool = False) -> Iterator[Case | Skip]:
     """Yield a case a dtype, shape and order."""
-    for parameters in CASES:
-        yield case(*parameters)
+    for dtype, shape, order in QUICK if quick else FULL:
+        needed = BYTES_PER_PIXEL * int(np.prod(shape))
+        if needed > free_memory():
+            yield Skip("warp", f"{shown(dtype, shape)}, order {order}", f"needs {needed / 1e9:.3g} GB of memory")
+        else:
+            yield case(dtype, shape, order, slices=shape == STACK)
