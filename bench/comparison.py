@@ -43,10 +43,15 @@ class Compared:
 
     @property
     def reason(self) -> str:
-        """Why a rival is faster: what the case says, what the rival does otherwise."""
-        note = self.rival["note"] if self.rival else ""
-        said = (self.case["reason"], f"{self.rival['contestant']}: {note}" if self.rival and note else "")
-        return "; ".join(filter(None, said)) or "not known"
+        """Why a rival is faster: a tie, a missing backend, what the case says, what the rival does otherwise."""
+        if self.ours is None or self.rival is None:
+            return ""
+        if self.ours["lower_quartile"] <= self.rival["upper_quartile"]:
+            return "a tie: the quartiles overlap"
+        if self.ours["backend"] == "numpy":
+            return "of ours only the numpy backend was measured, to whose results the others are held: install numba"
+        note = f"{self.rival['contestant']}: {self.rival['note']}" if self.rival["note"] else ""
+        return "; ".join(filter(None, (self.case["reason"], note))) or "not known"
 
     def path(self, backend: str) -> Row | None:
         """Return our row on a backend."""

@@ -7,7 +7,9 @@ has one; medians and quartiles are kept. Peak memory is that of one more call, w
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +68,13 @@ class Contestant:
     work: float = 1.0
     backend: str | None = None
     synchronise: Callable[[], Any] | None = None
+
+    def waited(self) -> Any:
+        """Do the work, wait for it, and return the result."""
+        result = self.call()
+        if self.synchronise is not None:
+            self.synchronise()
+        return result
 
 
 @dataclass(frozen=True)
@@ -181,23 +190,14 @@ class _Racer:
         self.contestant, self.case = contestant, case
         self.times: list[float] = []
         self.first_call, result = self.timed()
-        self.error = None if contestant.error is None else float(contestant.error(result))
-        wrong = self.error is not None and not self.error <= contestant.tolerance
-        if wrong and contestant.name.startswith(OURS):
-            raise AssertionError(
-                f"{case.operation}, {case.name}, {contestant.name}: "
-                f"error {self.error:.2g}, allowed {contestant.tolerance:.2g}"
-            )
+        self.error = verified(case, contestant, result)
         del result
-        self.peak = peak_memory(lambda: self.timed()[1], on_device=contestant.synchronise is not None)
+        self.peak = peak_memory(contestant.waited, on_device=contestant.synchronise is not None)
 
     def timed(self) -> tuple[float, Any]:
         """Return the seconds of a call, and its result."""
-        wait = self.contestant.synchronise
         start = time.perf_counter()
-        result = self.contestant.call()
-        if wait is not None:
-            wait()
+        result = self.contestant.waited()
         return time.perf_counter() - start, result
 
     def row(self, limits: Mapping[str, Limits]) -> Row:
@@ -238,6 +238,18 @@ class _Racer:
         )
 
 
+def verified(case: Case, contestant: Contestant, result: Any) -> float | None:
+    """Return the error of a result, None where there is nothing to hold it against; raise where ours is too large."""
+    if contestant.error is None:
+        return None
+    error = float(contestant.error(result))
+    if contestant.name.startswith(OURS) and not error <= contestant.tolerance:
+        raise AssertionError(
+            f"{case.operation}, {case.name}, {contestant.name}: error {error:.2g}, allowed {contestant.tolerance:.2g}"
+        )
+    return error
+
+
 def largest_difference(reference: Any) -> Callable[[Any], float]:
     """Return what gives the largest absolute difference of a result from `reference`."""
     expected = np.asarray(reference, np.float64)
@@ -251,8 +263,11 @@ def optional(*names: str) -> list[Any] | None:
     """Return modules of rivals, or None where one of them cannot be imported; `missing` then says why."""
     modules = []
     for name in names:
+        if name in _missing:
+            return None
         try:
-            modules.append(importlib.import_module(name))
+            with contextlib.redirect_stderr(io.StringIO()):  # NumPy prints a page of advice where one was built for 1.x
+                modules.append(importlib.import_module(name))
         except Exception as error:  # whatever a half-installed library raises
             _missing[name] = " ".join(f"{type(error).__name__}: {error}".split())
             return None

@@ -8,35 +8,32 @@ What stands between the two marks of the README is replaced; a row a case, those
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .harness import OURS
+from .comparison import Compared, compared, losses
+from .record import load
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- speed: written by python -m bench.readme -->", "<!-- end of speed -->"
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table with our time of each case beside that of its fastest rival."""
-    cases: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        cases.setdefault((row["operation"], row["case"]), []).append(row)
-    compared = sorted((_compared(*case, own) for case, own in cases.items()), key=lambda line: line[0] >= 1)
+def table(found: Mapping[str, Any]) -> str:
+    """Return a table with our time of each case beside that of its fastest rival; series are left out."""
+    cases = [one for one in compared(found) if one.ratio is not None and one.case["group"] != "scaling"]
+    rest = [one for one in cases if not one.lost]
     head = ["| operation | on | ms | fastest rival | its ms | times ours |", "|---|---|---|---|---|---|"]
-    return "\n".join([*head, *(line for _, line in compared)])
+    return "\n".join([*head, *map(_line, (*losses(cases), *rest))])
 
 
-def _compared(operation: str, case: str, rows: Sequence[Mapping[str, Any]]) -> tuple[float, str]:
-    """Return how many times as long as we the fastest rival takes, and the row that says so."""
-    ours = next(row["median"] for row in rows if row["contestant"] == OURS)
-    rivals = [row for row in rows if not row["contestant"].startswith((OURS, "limit"))]
-    best = min(rivals, key=lambda row: row["median"])
-    ratio = best["median"] / ours
-    name = best["contestant"] + (f" ({best['note']})" if best["note"] else "")
-    return ratio, f"| {operation} | {case} | {1e3 * ours:.3g} | {name} | {1e3 * best['median']:.3g} | {ratio:.2g} |"
+def _line(one: Compared) -> str:
+    """Return the row of a case."""
+    assert one.ours is not None
+    assert one.rival is not None
+    name = one.rival["contestant"] + (f" ({one.rival['note']})" if one.rival["note"] else "")
+    ms = [f"{1e3 * row['median']:.3g}" for row in (one.ours, one.rival)]
+    return f"| {one.case['operation']} | {one.case['case']} | {ms[0]} | {name} | {ms[1]} | {one.ratio:.2g} |"
 
 
 def replaced(text: str, inner: str) -> str:
@@ -52,8 +49,8 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m bench.readme", description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path)
-    record = json.loads(parser.parse_args().results.read_text(encoding="utf-8"))
-    README.write_text(replaced(README.read_text(encoding="utf-8"), table(record["rows"])), encoding="utf-8")
+    found = load(parser.parse_args().results)
+    README.write_text(replaced(README.read_text(encoding="utf-8"), table(found)), encoding="utf-8")
 
 
 if __name__ == "__main__":

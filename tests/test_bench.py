@@ -1,125 +1,306 @@
-"""The benchmarks, tiny: every contestant that is installed does its work, and ours are right."""
+"""How contestants are raced: what is verified, timed, weighed, held against limits, written and taken up again."""
 
 from __future__ import annotations
 
-import itertools
 import json
-import sys
+import math
+import time
 
 import numpy as np
 import pytest
 
-from gpu_stackcorr import available_backends
+from gpu_stackcorr.cli.suite import module
 
-pytest.importorskip("bench", reason="the benchmarks are not beside the package")
-if not available_backends()["numba"].available:
-    pytest.skip(available_backends()["numba"].reason, allow_module_level=True)
+harness, memory, record, roofline, suite = map(module, ("harness", "memory", "record", "roofline", "suite"))
+OURS, Case, Contestant, Skip = harness.OURS, harness.Case, harness.Contestant, harness.Skip
 
-from bench import (
-    bench_cross_moments,
-    bench_elastic_transform,
-    bench_gaussian_filter,
-    bench_moments,
-    bench_random_field,
-    bench_warp,
-    readme,
-)
-from bench.__main__ import main
-from bench.harness import OURS, Case, Contestant, Row, largest_difference, race
-from bench.suite import OPERATIONS
-from bench.tables import markdown
-
-CASES = {
-    "moments of integers": lambda: bench_moments.case("uint8", (5, 64, 80)),
-    "moments of floats": lambda: bench_moments.case("float64", (5, 64, 80)),
-    "gaussian_filter": lambda: bench_gaussian_filter.case("float32", (33, 40), 2.0),
-    "gaussian_filter in 3-D": lambda: bench_gaussian_filter.case("float64", (9, 10, 11), 1.0),
-    "warp": lambda: bench_warp.case("float32", (33, 40), 1),
-    "random_field": lambda: bench_random_field.case("float32", (2, 33, 40)),
-    "cross_moments": lambda: bench_cross_moments.case("uint8", (9, 16, 24)),
-    "elastic_transform": lambda: bench_elastic_transform.slice_case("uint8", (64, 80)),
-    "elastic_transform in 3-D": lambda: bench_elastic_transform.cube_case((16, 17, 18)),
-    "experiment": lambda: bench_elastic_transform.experiment_case((4, 64, 80)),
+LIMITS = {
+    "read_bytes_per_second": 20e9,
+    "copy_bytes_per_second": 10e9,
+    "write_bytes_per_second": 5e9,
+    "float32_flops": 100e9,
+    "float64_flops": 50e9,
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_contestants_do_their_work(name):
-    case = CASES[name]()
-    rows = race(case, seconds=0)
-    assert [row.contestant for row in rows] == [contestant.name for contestant in case.contestants]
-    assert rows[0].contestant == OURS
-    assert rows[0].error is not None
-    assert all(row.rounds == 3 and 0 < row.lower_quartile <= row.median <= row.upper_quartile for row in rows)
+def zeros(name: str = harness.path_name("numpy"), **rest) -> Contestant:
+    """Return a contestant that is right."""
+    return Contestant(name, lambda: np.zeros(3), harness.largest_difference(np.zeros(3)), 0.0, **rest)
+
+
+def ones(name: str) -> Contestant:
+    """Return a contestant that is off by 1."""
+    return Contestant(name, lambda: np.ones(3), harness.largest_difference(np.zeros(3)), 0.5)
+
+
+def fails(name: str) -> Contestant:
+    """Return a contestant that raises."""
+    return Contestant(name, lambda: 1 / 0)
+
+
+# A race.
 
 
 def test_a_wrong_result_of_ours_is_never_timed():
-    wrong = Contestant(OURS, lambda: np.ones(3), largest_difference(np.zeros(3)), tolerance=0.5)
     with pytest.raises(AssertionError, match=r"error 1, allowed 0[.]5"):
-        race(Case("operation", "case", 3, [wrong]))
+        harness.race(Case("operation", "case", 3, [ones(OURS)]))
 
 
 def test_an_error_that_is_no_number_is_no_right_result():
-    wrong = Contestant(OURS, lambda: np.full(3, np.nan), largest_difference(np.zeros(3)), tolerance=0.5)
+    wrong = Contestant(OURS, lambda: np.full(3, np.nan), harness.largest_difference(np.zeros(3)), tolerance=0.5)
     with pytest.raises(AssertionError, match="error nan"):
-        race(Case("operation", "case", 3, [wrong]))
+        harness.race(Case("operation", "case", 3, [wrong]))
 
 
 def test_a_wrong_result_of_a_rival_is_told():
-    rival = Contestant("rival", lambda: np.ones(3), largest_difference(np.zeros(3)))
-    (row,) = race(Case("operation", "case", 3, [rival]), seconds=0)
+    (row,) = harness.race(Case("operation", "case", 3, [ones("rival")]), seconds=0)
     assert row.error == 1
 
 
-def test_the_table_gives_ratios_to_ours():
-    rows = [
-        Row("warp", "small", OURS, 0.001, 0.001, 0.002, 9, 1.5, 1e-9, ""),
-        Row("warp", "small", "rival", 0.0025, 0.002, 0.003, 9, 0.6, None, "other numbers"),
-    ]
-    lines = markdown(rows).splitlines()
-    assert lines[0] == "## warp: small"
-    assert lines[4] == f"| {OURS} | 1.00 (1.00 to 2.00) | 1.5 | 1.00 | 1.0e-09 |  |"
-    assert lines[5] == "| rival | 2.50 (2.00 to 3.00) | 0.6 | 2.50 |  | other numbers |"
+def test_a_contestant_that_fails_leaves_the_others_alone():
+    failed = {}
+    case = Case("operation", "case", 3, [ones(OURS), fails("rival"), zeros()])
+    rows = harness.race(case, seconds=0, failed=lambda contestant, error: failed.update({contestant.name: error}))
+    assert [row.contestant for row in rows] == [harness.path_name("numpy")]
+    assert {name: type(error) for name, error in failed.items()} == {OURS: AssertionError, "rival": ZeroDivisionError}
+    with pytest.raises(ZeroDivisionError):
+        harness.race(Case("operation", "case", 3, [fails("rival")]))
 
 
-def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench_random_field, "cases", lambda: iter([bench_random_field.case("float32", (2, 8, 8))]))
-    arguments = ["bench", "random_field", "--seconds", "0", "--output", str(tmp_path / "new" / "cpu")]
-    monkeypatch.setattr(sys, "argv", arguments)
-    main()
-    record = json.loads((tmp_path / "new" / "cpu.json").read_text())
-    assert record["rows"][0]["contestant"] == OURS
-    assert record["machine"]["versions"]["numpy"] == np.__version__
-    assert (tmp_path / "new" / "cpu.md").read_text().strip() == capsys.readouterr().out.strip()
+def test_contestants_take_turns_and_all_have_three_rounds():
+    called = []
+    contestants = [Contestant(name, lambda name=name: called.append(name)) for name in "ab"]
+    rows = harness.race(Case("operation", "case", 1, contestants), seconds=0)
+    # A first call and one for memory each, then rounds.
+    assert "".join(called) == "aa" + "bb" + "ab" * 3
+    assert [row.rounds for row in rows] == [3, 3]
 
 
-def test_the_readme_shows_the_fastest_rival_and_losses_first():
-    rows = [
-        {"operation": "warp", "case": "a", "contestant": OURS, "median": 0.001, "note": ""},
-        {"operation": "warp", "case": "a", "contestant": f"{OURS}, numpy backend", "median": 0.0001, "note": ""},
-        {"operation": "warp", "case": "a", "contestant": "limit: memory", "median": 0.0001, "note": ""},
-        {"operation": "warp", "case": "a", "contestant": "slow", "median": 0.01, "note": ""},
-        {"operation": "warp", "case": "a", "contestant": "fast", "median": 0.004, "note": "other numbers"},
-        {"operation": "warp", "case": "b", "contestant": OURS, "median": 0.002, "note": ""},
-        {"operation": "warp", "case": "b", "contestant": "fast", "median": 0.001, "note": ""},
-    ]
-    lines = readme.table(rows).splitlines()
-    assert lines[2:] == ["| warp | b | 2 | fast | 1 | 0.5 |", "| warp | a | 1 | fast (other numbers) | 4 | 4 |"]
-    text = f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow"
-    assert readme.replaced(text, "new") == f"above\n{readme.BEGIN}\nnew\n{readme.END}\nbelow"
-    with pytest.raises(ValueError, match="has no"):
-        readme.replaced("nothing", "new")
+def test_times_wait_for_the_device(monkeypatch):
+    monkeypatch.setattr(memory, "_device_bytes", lambda: lambda: 7)
+    waits = zeros(synchronise=lambda: time.sleep(0.02))
+    (row,) = harness.race(Case("operation", "case", 3, [waits]), seconds=0)
+    assert row.fastest >= 0.02
+    assert row.first_call >= 0.02
+    assert row.on_device
+    assert row.peak_device_bytes == 7
 
 
-def test_unknown_operations_are_named(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["bench", "wrap"])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 2
-    assert "wrap" in capsys.readouterr().err
+def test_rates_are_counted_by_the_case():
+    contestant = Contestant("four", lambda: time.sleep(0.01), work=4, note="n", backend="numba")
+    case = Case("operation", "case", 10**6, [contestant], bytes=3 * 10**6, operations=10**7)
+    (row,) = harness.race(case, seconds=0, limits={"cpu": LIMITS})
+    assert row.gigapixels_per_second == pytest.approx(4e-3 / row.median)
+    assert row.gigabytes_per_second == pytest.approx(3e-3 / row.median)
+    assert row.least == 4e7 / 100e9  # more than the 3e6 / 20e9 that the bytes take
+    assert row.of_limit == row.least / row.median
+    assert (row.bound, row.backend, row.note) == ("neither", "numba", "n")
+    assert row.fastest <= row.lower_quartile <= row.median <= row.upper_quartile <= row.slowest
 
 
-def test_every_operation_has_its_benchmark():
-    modules = {name.removeprefix("bench_") for name in globals() if name.startswith("bench_")}
-    assert modules == set(OPERATIONS)
-    assert len(list(itertools.islice(bench_gaussian_filter.cases(), 2))) == 2
+def test_without_counts_or_limits_there_is_no_ratio():
+    (row,) = harness.race(Case("operation", "case", 3, [zeros()]), seconds=0, limits={"cpu": LIMITS})
+    assert (row.gigabytes_per_second, row.least, row.of_limit, row.bound) == (None, None, None, "")
+    (row,) = harness.race(Case("operation", "case", 3, [zeros()], bytes=3), seconds=0)
+    assert row.of_limit is None
+
+
+def test_rivals_that_are_not_there_are_named():
+    assert harness.optional("json", "math") == [json, math]
+    assert harness.optional("no_such_module") is None
+    assert harness.missing()["no_such_module"] == "ModuleNotFoundError: No module named 'no_such_module'"
+
+
+# The roofline.
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "written", "seconds"),
+    [
+        (20e9, 0, 1.0),  # read alone
+        (10e9, 5e9, 1.0),  # a copy
+        (5e9, 5e9, 1.0),  # written alone
+        (30e9, 5e9, 1.0 + 1.0),  # a copy of 5 GB, and 20 GB read beside it
+        (15e9, 10e9, 1.0 + 1.0),  # a copy of 5 GB, and 5 GB written beside it
+    ],
+)
+def test_bytes_move_at_the_rate_of_their_kind(n_bytes, written, seconds):
+    assert roofline.memory_seconds(LIMITS, n_bytes, written) == pytest.approx(seconds)
+
+
+def test_writing_is_at_the_rate_of_a_copy_where_it_was_not_measured():
+    without = {name: rate for name, rate in LIMITS.items() if not name.startswith("write")}
+    assert roofline.memory_seconds(without, 10e9, 10e9) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("operations", "arithmetic", "seconds", "expected"),
+    [
+        (None, "float32", 1.5, (1.0, "memory")),
+        (50e9, "float32", 1.5, (1.0, "memory")),
+        (50e9, "float64", 1.5, (1.0, "memory")),
+        (100e9, "float64", 3.0, (2.0, "arithmetic")),
+        (100e9, "float64", 5.0, (2.0, "neither")),
+    ],
+)
+def test_the_larger_least_time_bounds(operations, arithmetic, seconds, expected):
+    found = roofline.least_seconds(
+        LIMITS, n_bytes=20e9, written=0, operations=operations, arithmetic=arithmetic, seconds=seconds
+    )
+    assert found == expected
+
+
+def test_a_call_of_some_microseconds_is_bound_by_its_overhead():
+    found = roofline.least_seconds(LIMITS, n_bytes=20e3, written=0, operations=None, arithmetic="float32", seconds=3e-5)
+    assert found == (1e-6, "overhead")
+
+
+# Peak memory.
+
+
+@pytest.mark.parametrize("look", ["_by_kernel", "_by_thread"])
+def test_the_peak_of_a_call_is_what_it_held(look, monkeypatch):
+    if not memory.method() or (look == "_by_kernel" and memory.method() != "VmHWM"):
+        pytest.skip("this system does not tell")
+    monkeypatch.setattr(memory, "_looker", lambda: getattr(memory, look))
+
+    def call():
+        held = np.ones(2**23)  # 64 MiB, for so long that a thread sees it
+        time.sleep(0.02)
+        del held
+        return np.ones(2**20)
+
+    call()
+    peak = memory.peak_memory(call)
+    assert 60 * 2**20 < peak.host < 80 * 2**20
+    assert peak.device is None
+
+
+def test_where_the_system_does_not_tell_nothing_is_known(monkeypatch):
+    monkeypatch.setattr(memory, "_looker", lambda: memory._unknown)
+    assert memory.peak_memory(lambda: None) == (None, None)
+    assert memory.method() == ""
+
+
+class Pool:
+    """CuPy's pool, as far as it is asked."""
+
+    total = 100
+
+    def free_all_blocks(self):
+        self.total = 40
+
+    def total_bytes(self):
+        return self.total
+
+
+class Cupy:
+    """CuPy with one pool."""
+
+    def __init__(self):
+        self.pool = Pool()
+
+    def get_default_memory_pool(self):
+        return self.pool
+
+
+def test_the_device_s_peak_is_what_the_pool_grew_by(monkeypatch):
+    cupy = Cupy()
+    monkeypatch.setitem(memory.sys.modules, "cupy", cupy)
+    monkeypatch.setitem(memory.sys.modules, "torch", None)
+    peak = memory.peak_memory(lambda: setattr(cupy.pool, "total", 190), on_device=True)
+    assert peak.device == 150
+
+
+# A run, and its record.
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The suite with two modules of tiny cases, and limits that are known; gives the names of the cases made."""
+    made = []
+
+    def cases(operation, *, quick=False):
+        if operation == "broken":
+            raise MemoryError("too large")
+        for name in ("small", "large"):
+            made.append(f"{operation} {name}")
+            yield Case(operation, name, 3, [zeros(), zeros(harness.path_name("numba"), backend="numba"), ones("rival")])
+        yield Skip(operation, "huge", "needs 1 PB")
+
+    monkeypatch.setattr(suite, "cases", cases)
+    monkeypatch.setattr(suite, "OPERATIONS", ("first", "second"))
+    monkeypatch.setattr(suite.limits, "measure", lambda seconds: dict(LIMITS))
+    return made
+
+
+def names(found, of="rows"):
+    """Return operation and case of what a record has."""
+    return list(dict.fromkeys((entry["operation"], entry["case"]) for entry in found[of]))
+
+
+ALL = [("first", "small"), ("first", "large"), ("second", "small"), ("second", "large")]
+
+
+def test_a_run_records_everything(tiny, tmp_path):
+    found = record.new(seconds=0.0, quick=False)
+    suite.run(found, ("first", "broken", "second"), path=tmp_path / "results.json")
+    assert names(found) == names(found, "cases") == ALL
+    assert found["finished"] == ["first", "second"]
+    assert names(found, "skipped") == [("first", "huge"), ("second", "huge")]
+    (failure,) = found["failures"]
+    assert failure == {"operation": "broken", "case": "", "contestant": "", "failure": "MemoryError: too large"}
+    assert suite.ours_failed(found) == [failure]
+    assert found["limits"]["cpu"] == LIMITS
+    assert found["machine"]["versions"]["numpy"] == np.__version__
+    assert record.load(tmp_path / "results.json")["rows"] == found["rows"]
+
+
+def test_an_interrupted_run_loses_nothing_and_goes_on(tiny, tmp_path):
+    path = tmp_path / "results.json"
+
+    def interrupt(operation, case, rows):
+        if (operation, case) == ("second", "large"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        suite.run(record.new(seconds=0.0, quick=False), suite.OPERATIONS, path=path, told=interrupt)
+    kept = record.load(path)
+    assert names(kept) == ALL[:3]
+    tiny.clear()
+    suite.run(kept, suite.OPERATIONS, path=path)
+    assert names(kept) == ALL
+    assert len(kept["rows"]) == 3 * 4
+    assert tiny == ["second small", "second large"]  # the finished module is not made again
+    assert names(kept, "skipped") == [("first", "huge"), ("second", "huge")]
+
+
+def test_a_backend_leaves_the_others_of_ours_out(tiny):
+    found = record.new(seconds=0.0, quick=False)
+    suite.run(found, ("first",), backend="numba")
+    assert {row["contestant"] for row in found["rows"]} >= {harness.path_name("numba"), "rival"}
+    assert {row["backend"] for row in found["rows"]} == {"numba", None}
+
+
+def test_a_quick_run_begins_no_case_when_its_time_is_up(tiny, monkeypatch):
+    monkeypatch.setattr(suite, "QUICK_BUDGET", -1.0)
+    found = record.new(seconds=0.0, quick=True)
+    suite.run(found, suite.OPERATIONS)
+    assert found["rows"] == found["finished"] == []
+    assert [entry["reason"] for entry in found["skipped"]] == [suite.OUT_OF_TIME] * 2
+
+
+def test_a_record_has_nothing_that_json_has_not(tmp_path):
+    case = Case("operation", "case", np.int64(3), [], bytes=np.int64(7), parameters={"sigma": np.float64(2)})
+    row = harness.Row("operation", "case", "rival", 1.0, 1.0, 1.0, 3, 1.0, math.inf, "float32")
+    entry = record.row_entry(row)
+    record.save(tmp_path / "x.json", {"cases": [record.case_entry(case)], "rows": [entry]})
+    found = record.load(tmp_path / "x.json")
+    assert found["cases"][0]["parameters"] == {"sigma": 2.0}
+    assert found["rows"][0]["error"] is None
+    assert found["rows"][0]["note"] == "float32, its result is not finite"
+
+
+def test_every_module_of_cases_is_in_the_suite():
+    folder = suite.record.Path(suite.__file__).parent
+    assert {path.stem.removeprefix("bench_") for path in folder.glob("bench_*.py")} == set(suite.OPERATIONS)

@@ -26,7 +26,7 @@ from gpu_stackcorr.phantoms import phantom, phantom_correlation
 from gpu_stackcorr.transforms import AddNoise, Compose, Elastic
 from gpu_stackcorr.volumes import open_volume
 
-COMMANDS = ("report", "demo", "info", "correlate", "backends")
+COMMANDS = ("report", "demo", "info", "correlate", "backends", "bench")
 ROOT = Path(__file__).resolve().parents[1]
 
 

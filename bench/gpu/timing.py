@@ -17,6 +17,8 @@ from typing import Any
 import cupy
 import numpy as np
 
+from ..machine import commit  # noqa: TID252 (another name once installed)
+
 BUSY_SECONDS = 1.5e-3
 """For which the device is kept busy before a call: some dozens of launches."""
 
@@ -166,6 +168,7 @@ def about() -> dict[str, Any]:
     runtime = cupy.cuda.runtime
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": commit(),
         "device": info.device,
         "multiprocessors": int(cupy.cuda.Device().attributes["MultiProcessorCount"]),
         "cupy": cupy.__version__,
