@@ -44,14 +44,21 @@ def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
 
 def check_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """Return a shape of 1 to 3 axes as ints, or raise ParameterError."""
-    if not 1 <= len(shape) <= 3 or not all(n == int(n) and n >= 0 for n in shape):
-        raise ParameterError(f"shape = {tuple(shape)}: allowed are 1 to 3 integers of 0 or more")
-    return tuple(int(n) for n in shape)
+    try:
+        sizes = tuple(int(n) for n in shape)
+    except (TypeError, ValueError, OverflowError):  # no sequence, no numbers, no finite ones
+        sizes = ()
+    if not 1 <= len(sizes) <= 3 or min(sizes) < 0 or sizes != tuple(shape):
+        raise ParameterError(f"shape = {shape!r}: allowed are 1 to 3 integers of 0 or more")
+    return sizes
 
 
 def check_float(dtype: DTypeLike) -> np.dtype[Any]:
     """Return the dtype of a displacement, or raise ParameterError."""
-    checked: np.dtype[Any] = np.dtype(dtype)
+    try:
+        checked: np.dtype[Any] = np.dtype(dtype)
+    except TypeError:
+        raise ParameterError(f"dtype = {dtype!r}: allowed are float32 and float64") from None
     if checked not in (np.float32, np.float64):
         raise ParameterError(f"dtype = {checked}: allowed are float32 and float64")
     return checked
@@ -59,9 +66,14 @@ def check_float(dtype: DTypeLike) -> np.dtype[Any]:
 
 def check_box(box: Box, shape: Sequence[int]) -> Box:
     """Return a box as ints, or raise ParameterError where it does not lie in `shape`."""
-    if len(box) != len(shape) or not all(0 <= a <= b <= n for (a, b), n in zip(box, shape, strict=True)):
+    try:
+        pairs = tuple((int(a), int(b)) for a, b in box)
+    except (TypeError, ValueError, OverflowError):  # no sequence, no pairs, no numbers, no finite ones
+        pairs = ()
+    inside = len(pairs) == len(shape) and all(0 <= a <= b <= n for (a, b), n in zip(pairs, shape, strict=True))
+    if not inside or pairs != tuple(map(tuple, box)):
         raise ParameterError(f"box = {box!r}: allowed are {len(shape)} pairs (start, stop) inside {tuple(shape)}")
-    return tuple((int(a), int(b)) for a, b in box)
+    return pairs
 
 
 def moving_axes(axes: Sequence[int] | None, ndim: int, *, trailing: bool = False) -> tuple[int, ...]:

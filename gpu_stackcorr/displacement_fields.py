@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from .arrays import get_backend
 from .backends.base import INTERPOLATION_MODES, Backend
-from .deformation_checks import check_box, check_choice, moving_axes
+from .deformation_checks import check_box, check_choice, check_float, check_shape, moving_axes
 from .errors import ParameterError
 from .random_fields import Box, Purpose, indices, seed_or_fresh, stream, whole_box
 
@@ -113,17 +113,14 @@ def displacement_field(
     >>> displacement_field((10, 64, 64), 20.0, (100.0, 100.0, 100.0), seed=1, **how).shape
     (2, 10, 64, 64)
     """
-    shape = _checked_shape(shape)
+    shape = check_shape(shape)
     axes = moving_axes(axes, len(shape), trailing=_length(sigma) < len(shape))
     check_choice("mode", mode, INTERPOLATION_MODES)
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise ParameterError(f"dtype = {np.dtype(dtype)}: allowed are float32 and float64")
     box = whole_box(shape) if box is None else check_box(box, shape)
     engine = get_backend(backend)
-    how: dict[str, Any] = {"method": method, "spacing": spacing, "shared": shared, "mode": mode, "dtype": dtype}
-    return engine.to_host(
-        displacement_on(engine, shape, alpha, sigma, seed=seed, index=index, box=box, axes=axes, **how)
-    )
+    which: dict[str, Any] = {"seed": seed, "index": index, "box": box, "axes": axes, "shared": shared}
+    how: dict[str, Any] = {"method": method, "spacing": spacing, "mode": mode, "dtype": check_float(dtype)}
+    return engine.to_host(displacement_on(engine, shape, alpha, sigma, **which, **how))
 
 
 def displacement_on(
@@ -209,18 +206,10 @@ def _numbers(
 
 def _length(value: Any) -> int:
     """Return how many entries a parameter has; 0 for a number."""
-    return len(value) if np.ndim(value) else 0
-
-
-def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return a shape as ints, or raise ParameterError."""
     try:
-        sizes = tuple(int(n) for n in shape)
-    except (TypeError, ValueError, OverflowError):
-        sizes = (-1,)
-    if not 1 <= len(sizes) <= 3 or min(sizes) < 0 or sizes != tuple(shape):
-        raise ParameterError(f"shape = {shape!r}: allowed are 1 to 3 integers of 0 or more")
-    return sizes
+        return len(value)
+    except TypeError:
+        return 0
 
 
 def _streams(numbers: Sequence[int], index: Any) -> NDArray[np.uint64]:
