@@ -98,9 +98,9 @@ def displacement_field(
 
     Notes
     -----
-    Gaussian: Simard, Steinkraus and Platt, ICDAR 2003. Grid: Ronneberger, Fischer and Brox, MICCAI 2015. A grid of
-    which a slice is a whole number n - 1 of `sigma` long has its outermost control points but one at the border of the
-    slice. The root mean square of a component is `alpha` at the control points and somewhat less between them.
+    Gaussian: Simard, Steinkraus and Platt, ICDAR 2003. Grid: Ronneberger, Fischer and Brox, MICCAI 2015; where `sigma`
+    divides n - 1, the first and the last of n voxels are control points. The root mean square of a component is `alpha`
+    at the control points and somewhat less between them.
 
     Examples
     --------

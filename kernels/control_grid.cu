@@ -2,25 +2,25 @@
 //
 //   out[p] = ((c[f] w[0] + c[f + 1] w[1]) + c[f + 2] w[2]) + c[f + 3] w[3],    f = first[p], w = weights[., p]
 //
-// In float64, rounded as it stands there, without fma: a box of a field has the bits of the whole. A field takes one pass
-// along its last axis, where there is a row for every distance^2 rows of a volume, then one along each other in their
-// order; the last pass writes nearly all that is written. Coefficients come from gaussian.cu, which is given the weights
-// of the spline's inverse, times alpha.
+// In float64, rounded as it stands there, without fma: a box of a field has the bits of the whole. A field takes one
+// pass along its last axis, where a volume has a row for every distance^2 rows of the field, then one along each other
+// axis; the last pass writes nearly all that is written. The coefficients come from gaussian.cu, which is given the
+// weights of the spline's inverse.
 //
 // Layout   in (outer, points, inner), out (outer, length, inner), both contiguous; first (length), never decreasing;
 //          weights (4, length).
-// Rows     inner = 1. Grid (blocks of a row, rows strided over), block 256 threads: a thread has one position, whose taps
-//          it keeps, in all its rows.
-// Columns  any inner. Grid (64 columns, 64 positions, outer), each strided over, block 8 warps: a thread has two columns
-//          of a warp's and eight positions. It holds the four coefficients of a column, and reads one more where
-//          the next position lies in the next cell; warps share what they read by the cache.
-// Floor    the bytes written, 4 a voxel of float32: at 4.3 TB/s on an H200 the time of 31 instructions, where a column
-//          takes 7 of float64 at half rate, a conversion and a store a voxel, and half of the 5 loads of its taps. Where
-//          float64 runs at 1/64 (sm_75, sm_86, sm_89, sm_120) it is the arithmetic.
+// Rows     inner = 1. Grid (blocks of a row, rows strided over), block 256 threads: a thread has one position, whose
+//          taps it keeps, in all its rows.
+// Columns  any inner. Grid (128 columns, 64 positions, outer), each strided over, block 8 warps: a thread has four
+//          columns, a warp apart, and eight positions. It holds the four coefficients around a position of each column,
+//          and reads one more where the next position lies in the next cell.
+// Floor    the bytes written, 4 a voxel of float32: at 4.3 TB/s on an H200 the time of 31 instructions. A voxel takes
+//          16 (counted in PTX, at a distance of 8), of which 7 are of float64, at half rate. Where float64 runs at 1/64
+//          (sm_75, sm_86, sm_89, sm_120) these are all that counts.
 #include "common.cuh"
 
 constexpr int LANES = 32, WARPS = 8, THREADS = LANES * WARPS;
-constexpr int COLUMNS = 2;    // of a thread, LANES apart
+constexpr int COLUMNS = 4;    // of a thread, LANES apart
 constexpr int POSITIONS = 8;  // of a thread, one after the other
 
 struct Weights {
@@ -71,6 +71,7 @@ __global__ void __launch_bounds__(THREADS)
         for (int k = 0; k < 4; k++) read(k);
         i64 at = first[start];
         for (i64 y = start; y < end; y++, to += inner) {
+#pragma unroll 1
           for (const i64 cell = first[y]; at < cell; at++) {
 #pragma unroll
             for (int column = 0; column < COLUMNS; column++)

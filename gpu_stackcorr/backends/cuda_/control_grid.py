@@ -22,7 +22,7 @@ from .layout import grid
 from .passes import GROUP_BYTES, REAL, around
 from .random_field import random_field
 
-THREADS, TILE = 256, (64, 64)
+THREADS, TILE = 256, (64, 128)
 """As in the kernels; a block of columns takes so many positions and neighbours."""
 
 ROWS = 8
