@@ -12,9 +12,11 @@ from gpu_stackcorr.backends import PREFERENCE
 
 from .comparison import Compared, Row, is_path
 from .series import Series
+from .words import milliseconds, times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
@@ -48,7 +50,7 @@ def draw_ratios(cases: Sequence[Compared]) -> Figure:
         ax.barh(y, math.log10(ratio), color=LOST if one.lost else WON, height=0.72)
         rival = one.rival["contestant"] if one.rival else ""
         ax.annotate(
-            f"{ratio:.2g}× {rival}", (max(0.0, math.log10(ratio)), y), xytext=(4, 0), textcoords="offset points",
+            f"{times(ratio)} {rival}", (max(0.0, math.log10(ratio)), y), xytext=(4, 0), textcoords="offset points",
             va="center", fontsize=7.5,
         )  # fmt: skip
     ax.set_yticks(range(len(known)), [one.title for _, one in known], fontsize=7.5)
@@ -65,24 +67,25 @@ def draw_ratios(cases: Sequence[Compared]) -> Figure:
 
 
 def draw_experiments(cases: Sequence[Compared]) -> Figure:
-    """Return the seconds of every contestant in the experiments, a panel an experiment."""
+    """Return the times of every contestant in the experiments, a panel an experiment."""
     figure = _figure(0.5 + sum(0.55 + 0.24 * len(one.rows) for one in cases))
     heights = [2 + len(one.rows) for one in cases]
     axes = figure.subplots(len(cases), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for ax, one in zip(axes, cases, strict=True):
         rows = sorted(one.rows, key=lambda row: -row["median"])
         for y, row in enumerate(rows):
-            ax.barh(y, row["median"], color=BACKEND_COLOURS.get(row["backend"], COLOURS[7]), height=0.72)
+            ax.barh(y, 1e3 * row["median"], color=BACKEND_COLOURS.get(row["backend"], COLOURS[7]), height=0.72)
             ax.annotate(
-                f"{row['median']:.3g} s", (row["median"], y), xytext=(4, 0), textcoords="offset points", va="center",
-                fontsize=8,
+                f"{milliseconds(row['median'])} ms", (1e3 * row["median"], y), xytext=(4, 0), textcoords="offset points",
+                va="center", fontsize=8,
             )  # fmt: skip
         ax.set_xscale("log")
         ax.set_yticks(range(len(rows)), [row["contestant"] for row in rows], fontsize=8)
         ax.set_title(one.title, fontsize=9, loc="left")
-    times = [row["median"] for one in cases for row in one.rows]
-    axes[-1].set_xlim(0.3 * min(times), 4 * max(times))
-    axes[-1].set_xlabel("seconds (logarithmic)")
+    ms = [1e3 * row["median"] for one in cases for row in one.rows]
+    axes[-1].set_xlim(0.3 * min(ms), 4 * max(ms))
+    _plain_numbers(axes[-1].xaxis)
+    axes[-1].set_xlabel("ms (logarithmic)")
     return figure
 
 
@@ -101,7 +104,9 @@ def draw_roofline(cases: Sequence[Compared], limits: Mapping[str, float], *, on_
         marker = MARKERS.get(row["backend"], "o")
         ax.plot(x, y, marker, color=colours[case["operation"]], markeredgecolor="white", markeredgewidth=0.4)
     _roofs(ax, limits, [x for x, _ in places])
-    _plain_logarithmic(ax)
+    ax.set(xscale="log", yscale="log")
+    _plain_numbers(ax.xaxis)
+    _plain_numbers(ax.yaxis)
     ax.set(xlabel="operations a byte", ylabel="1e9 operations a second")
     for name, colour in colours.items():
         ax.plot([], [], "o", color=colour, label=name)
@@ -135,14 +140,23 @@ def _roofs(ax: Axes, limits: Mapping[str, float], xs: Sequence[float]) -> None:
             ax.plot([left, right], [rate / 1e9] * 2, line, color="#888888", linewidth=1, label=label)
 
 
-def _plain_logarithmic(ax: Axes) -> None:
-    """Make both axes logarithmic, with plain numbers on them."""
-    from matplotlib.ticker import FuncFormatter
+def _plain_numbers(axis: Axis) -> None:
+    """Write plain numbers on a logarithmic axis: at 1, 2 and 5 where it is short, else at powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    ax.set(xscale="log", yscale="log")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 500 * low else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _own_ticks(axis: Axis, values: Sequence[float]) -> None:
+    """Write on an axis the values at which something was measured."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axis.set_major_locator(FixedLocator(values))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def draw_scaling(series: Sequence[Series]) -> Figure:
@@ -160,8 +174,9 @@ def draw_scaling(series: Sequence[Series]) -> Figure:
             if known:
                 right.plot(*zip(*((x, n / 2**20) for x, n in known), strict=True), f"{marker}-", color=colour)
         for ax, label in ((left, "ms"), (right, "MiB beyond the input")):
-            _plain_logarithmic(ax)
-            ax.set(xlabel=one.parameter, ylabel=label)
+            ax.set(xscale="log" if min(one.values) > 0 else "linear", yscale="log", xlabel=one.parameter, ylabel=label)
+            _own_ticks(ax.xaxis, one.values)
+            _plain_numbers(ax.yaxis)
             ax.grid(alpha=0.3)
         left.set_title(one.title, fontsize=9, loc="left")
         left.legend(fontsize=7, frameon=False)

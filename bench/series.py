@@ -33,6 +33,11 @@ class Series:
         """Operation and what varies."""
         return f"{self.operation} against {self.parameter}"
 
+    @property
+    def values(self) -> list[float]:
+        """What the parameter was, in order."""
+        return sorted({point.x for curve in self.curves.values() for point in curve})
+
     def ideal(self, curve: Sequence[Point]) -> list[float]:
         """Return the seconds at each point if the time of the first grew as the work does.
 
@@ -57,7 +62,7 @@ def series(cases: Sequence[Compared]) -> list[Series]:
         if one.case["group"] != "scaling" or not one.case["parameters"]:
             continue
         parameter, value = next(iter(one.case["parameters"].items()))
-        if not isinstance(value, (int, float)) or value <= 0:
+        if not isinstance(value, (int, float)):
             continue
         curves = found.setdefault((one.case["operation"], parameter), {})
         for row in one.rows:

@@ -230,7 +230,7 @@ def tiny(monkeypatch):
 
     monkeypatch.setattr(suite, "cases", cases)
     monkeypatch.setattr(suite, "OPERATIONS", ("first", "second"))
-    monkeypatch.setattr(suite.limits, "measure", lambda seconds: dict(LIMITS))
+    monkeypatch.setattr(suite.limits, "measure", lambda seconds, **sizes: dict(LIMITS))
     return made
 
 
