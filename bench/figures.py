@@ -76,8 +76,8 @@ def draw_experiments(cases: Sequence[Compared]) -> Figure:
         for y, row in enumerate(rows):
             ax.barh(y, 1e3 * row["median"], color=BACKEND_COLOURS.get(row["backend"], COLOURS[7]), height=0.72)
             ax.annotate(
-                f"{milliseconds(row['median'])} ms", (1e3 * row["median"], y), xytext=(4, 0), textcoords="offset points",
-                va="center", fontsize=8,
+                f"{milliseconds(row['median'])} ms", (1e3 * row["median"], y), xytext=(4, 0),
+                textcoords="offset points", va="center", fontsize=8,
             )  # fmt: skip
         ax.set_xscale("log")
         ax.set_yticks(range(len(rows)), [row["contestant"] for row in rows], fontsize=8)

@@ -108,16 +108,19 @@ def load(path: Path) -> Record:
         raise UnusableError(f"'{path}': {error.strerror}") from error
     except ValueError as error:
         raise UnusableError(f"'{path}' is not JSON: {error}") from error
-    if gpu_record.is_one(found):
-        found = gpu_record.converted(found)
-    if not isinstance(found, dict) or not isinstance(found.get("rows"), list) or not all(map(_usable, found["rows"])):
-        raise UnusableError(f"'{path}' is not a result file of the benchmarks")
-    return completed(found)
+    try:
+        if gpu_record.is_one(found):
+            found = gpu_record.converted(found)
+        if all(map(_usable, found["rows"])):
+            return completed(found)
+    except (AttributeError, KeyError, TypeError):  # of another form than ours
+        pass
+    raise UnusableError(f"'{path}' is not a result file of the benchmarks")
 
 
-def _usable(row: Any) -> bool:
+def _usable(row: Mapping[str, Any]) -> bool:
     """Whether a row has what every table needs."""
-    return isinstance(row, dict) and all(isinstance(row.get(name), kind) for name, kind in _NEEDED.items())
+    return all(isinstance(row.get(name), kind) for name, kind in _NEEDED.items()) and row["median"] > 0
 
 
 def completed(found: Mapping[str, Any]) -> Record:
