@@ -1,8 +1,11 @@
 """Determinants of the derivative of a displaced position by compiled loops over rows, and their minimum.
 
 A row goes through in pieces: first the differences of every component along every moving axis, a loop of two reads and
-a write each, then their determinant. Both are taken from the nearest cache, and a compiler makes vectors of both, which
-it does not of one loop with up to 18 reads.
+a write each, then their determinant, all in the nearest cache. A compiler makes vectors of these loops, but not of one
+with up to 18 reads. A plane, which has 8, takes one loop.
+
+Places are unsigned, as Numba asks of others whether they are negative; slices, which do without that as well, cost more
+than the work on a row of 256 voxels. What a loop knows of a field is numbers and tuples: arrays would be counted.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +35,12 @@ CHUNK = 1024
 ROWS = 10
 """Rows of working memory: nine differences and the determinants."""
 
+AT = tuple(np.uint64(row * CHUNK) for row in range(ROWS))
+"""Where the rows of working memory begin."""
+
+FOUND = AT[9]
+"""Where the determinants begin."""
+
 COPIED = 1 << 18
 """Voxels copied at once of a displacement whose rows do not lie in one piece."""
 
@@ -43,15 +52,17 @@ class Field(NamedTuple):
     """A displacement in flat memory, and the box of it that is asked for."""
 
     values: Array
-    origins: Array
-    """Where each component begins."""
-    sizes: Array
-    strides: Array
-    moving: Array
-    """Which of the axes move."""
-    box: Array
-    """First voxels and those after the last, (2, NDIM)."""
-    numbers: Array
+    origins: tuple[int, ...]
+    """Where each component begins, and zeros up to three."""
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    components: int
+    moving: tuple[int, ...]
+    """Which of the axes move, and zeros up to three."""
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+    """The ends of the box."""
+    numbers: tuple[Any, ...]
     """0, 1/2 and 1 in the dtype of the displacement."""
 
 
@@ -101,22 +112,25 @@ def _parts(displacement: Array, axes: Sequence[int], box: Box) -> Iterator[tuple
 def _field(displacement: Array, axes: Sequence[int], box: Box) -> Field:
     """Return a displacement as loops read it. At the ends of a copy differences are one-sided, but not in its box."""
     flat = flatten(displacement)
-    missing = NDIM + 1 - displacement.ndim
-    dtype = displacement.dtype
+    missing, count = NDIM + 1 - displacement.ndim, len(displacement)
+    unused = (0,) * (3 - count)
+    starts, stops = zip(*((0, 1),) * missing, *box, strict=True)
     return Field(
         flat.values,
-        flat.origin + flat.strides[0] * np.arange(len(displacement)),
-        np.array((1,) * missing + displacement.shape[1:], np.int64),
-        np.array((0,) * missing + flat.strides[1:], np.int64),
-        np.array([axis + missing for axis in axes], np.int64),
-        np.array([(0, 1)] * missing + list(box), np.int64).T.copy(),
-        np.array([0, 0.5, 1], dtype),
+        tuple(flat.origin + k * flat.strides[0] for k in range(count)) + unused,
+        (1,) * missing + displacement.shape[1:],
+        (0,) * missing + flat.strides[1:],
+        count,
+        tuple(axis + missing for axis in axes) + unused,
+        starts,
+        stops,
+        tuple(map(displacement.dtype.type, (0, 0.5, 1))),
     )
 
 
 def _tasks(field: Field) -> list[slice]:
     """Cut the rows of a box into tasks: one a thread, as a small field takes less time than threads take to start."""
-    *outer, length = (int(n) for n in field.box[1] - field.box[0])
+    *outer, length = (stop - start for start, stop in zip(field.starts, field.stops, strict=True))
     size = prod(outer) * length
     return cut(prod(outer), min(max(allowed_threads(), size // SHARES[1]), size // SHARES[0]))
 
@@ -135,122 +149,142 @@ def _fold_rows(field: Field, tasks: Sequence[slice], found: Array, number: int) 
 def write_rows(field, first, last, flat) -> None:  # type: ignore[no-untyped-def]
     """Write the determinants of the rows `first` to `last` of a box."""
     work = np.empty(ROWS * CHUNK, field.values.dtype)
-    start, stop = field.box[0, 3], field.box[1, 3]
+    start, stop = field.starts[3], field.stops[3]
     for row in range(first, last):
         for x in range(start, stop, CHUNK):
             count = min(CHUNK, stop - x)
-            found = determinants(field, row, x, count, work)
-            at = row * (stop - start) + x - start
-            flat[at : at + count] = found
+            determinants(field, row, x, count, work)
+            to = np.uint64(row * (stop - start) + x - start)
+            for i in range(np.uint64(count)):
+                flat[to + i] = work[FOUND + i]
 
 
 @jit
 def fold_rows(field, first, last):  # type: ignore[no-untyped-def]
-    """Return the least determinant of the rows `first` to `last` of a box, and how many are 0 or less."""
+    """Return the least determinant of the rows `first` to `last` of a box, and how many are 0 or less.
+
+    A row of minima is made into vectors by a compiler, one minimum is not: it took 40 % of the time. NaN is not less.
+    """
     work, lowest = np.empty(ROWS * CHUNK, field.values.dtype), np.empty(CHUNK, field.values.dtype)
-    start, stop = field.box[0, 3], field.box[1, 3]
+    start, stop = field.starts[3], field.stops[3]
     lowest[:] = np.inf
     total = 0
     for row in range(first, last):
         for x in range(start, stop, CHUNK):
-            found = determinants(field, row, x, min(CHUNK, stop - x), work)
-            total += note(found, lowest[: len(found)])
+            count = min(CHUNK, stop - x)
+            determinants(field, row, x, count, work)
+            for i in range(np.uint64(count)):
+                value = work[FOUND + i]
+                total += value <= 0
+                lowest[i] = value if value < lowest[i] else lowest[i]
     return lowest.min(), total
 
 
 @jit
-def determinants(field, row, x, count, work):  # type: ignore[no-untyped-def]
-    """Return the determinants of `count` voxels of a row of a box from `x` on, in working memory."""
-    sizes, strides, box = field.sizes, field.strides, field.box
-    deep, high = box[1, 1] - box[0, 1], box[1, 2] - box[0, 2]
-    at = (box[0, 0] + row // (deep * high), box[0, 1] + row // high % deep, box[0, 2] + row % high)
+def determinants(field, row, x, count, work) -> None:  # type: ignore[no-untyped-def]
+    """Write the determinants of `count` voxels of a row of a box from `x` on into working memory, at FOUND."""
+    sizes, strides, starts, stops = field.sizes, field.strides, field.starts, field.stops
+    deep, high = stops[1] - starts[1], stops[2] - starts[2]
+    at = (starts[0] + row // (deep * high), starts[1] + row // high % deep, starts[2] + row % high)
     place = at[0] * strides[0] + at[1] * strides[1] + at[2] * strides[2] + x
     zero, half, one = field.numbers
-    k = len(field.moving)
+    k = field.components
+    if k == 2 and field.moving[1] == 3:
+        axis = field.moving[0]
+        below, above = at[axis] > 0, at[axis] + 1 < sizes[axis]
+        scale = half if below and above else one
+        of_plane(field, place, above * strides[axis], below * strides[axis], scale, x, count, work)
+        return
     for j in range(k):
         axis = field.moving[j]
         for i in range(k):
-            here, target = field.origins[i] + place, (i * k + j) * CHUNK
-            add = one if i == j else zero
-            if axis < 3:
-                below, above = at[axis] > 0, at[axis] + 1 < sizes[axis]
-                step, scale = strides[axis], half if below and above else one
-                difference(field.values, here + above * step, here - below * step, scale, add, work, target, count)
+            here, add = field.origins[i] + place, one if i == j else zero
+            target = (i * k + j) * CHUNK if k > 1 else FOUND
+            if axis == 3:
+                along_row(field, here, x, count, add, work, target)
                 continue
-            first, last = x == 0, x + count == sizes[3]
-            if first:
-                one_sided(field.values, here, 0, min(1, sizes[3] - 1), add, work, target)
-            inside = count - first - last
-            if inside > 0:
-                here += first
-                difference(field.values, here + 1, here - 1, half, add, work, target + first, inside)
-            if last and sizes[3] > 1:
-                here, target = field.origins[i] + place + count - 1, target + count - 1
-                one_sided(field.values, here, -1, 0, add, work, target)
-    if k == 1:
-        return work[:count]
+            below, above = at[axis] > 0, at[axis] + 1 < sizes[axis]
+            step, scale = strides[axis], half if below and above else one
+            difference(field.values, here + above * step, here - below * step, scale, add, work, target, count)
     if k == 2:
-        return of_two(work, count)
-    return of_three(work, count)
+        of_two(work, count)
+    if k == 3:
+        of_three(work, count)
+
+
+@jit
+def of_plane(field, place, above, below, scale, x, count, work) -> None:  # type: ignore[no-untyped-def]
+    """Write the determinants of a plane of which rows and columns move: the usual case, for which one loop does."""
+    values, length, (_, half, one) = field.values, field.sizes[3], field.numbers
+    first, last = x == 0, x + count == length
+    a, b, end = field.origins[0] + place, field.origins[1] + place, count - 1
+    rows, ends = (above, below, scale), min(1, length - 1)
+    if first:
+        plane_piece(values, a, b, rows, (ends, 0, one), one, work, 0, 1)
+    if last and length > 1:
+        plane_piece(values, a + end, b + end, rows, (0, 1, one), one, work, end, 1)
+    plane_piece(values, a + first, b + first, rows, (1, 1, half), one, work, first, count - first - last)
+
+
+@jit
+def plane_piece(values, a, b, rows, columns, one, work, to, count) -> None:  # type: ignore[no-untyped-def]
+    """Write `count` determinants; `a` and `b` are where the components begin.
+
+    `rows` and `columns` say how far the neighbours are, after and before, and the factor of their difference.
+    """
+    (above, below, in_rows), (right, left, in_columns) = rows, columns
+    a_above, a_below, b_above, b_below = places(a + above, a - below, b + above, b - below)
+    a_right, a_left, b_right, b_left = places(a + right, a - left, b + right, b - left)
+    target = FOUND + np.uint64(to)
+    for i in range(np.uint64(max(count, 0))):
+        aa = (values[a_above + i] - values[a_below + i]) * in_rows + one
+        ab = (values[a_right + i] - values[a_left + i]) * in_columns
+        ba = (values[b_above + i] - values[b_below + i]) * in_rows
+        bb = (values[b_right + i] - values[b_left + i]) * in_columns + one
+        work[target + i] = aa * bb - ab * ba
+
+
+@jit
+def places(a, b, c, d):  # type: ignore[no-untyped-def]
+    """Return four places as unsigned integers."""
+    return np.uint64(a), np.uint64(b), np.uint64(c), np.uint64(d)
+
+
+@jit
+def along_row(field, here, x, count, add, work, target) -> None:  # type: ignore[no-untyped-def]
+    """Write the differences along a row, from its voxel `x` on."""
+    _, half, one = field.numbers
+    length = field.sizes[3]
+    first, last = x == 0, x + count == length
+    if first:
+        difference(field.values, here + min(1, length - 1), here, one, add, work, target, 1)
+    if last and length > 1:
+        end = count - 1
+        difference(field.values, here + end, here + end - 1, one, add, work, target + end, 1)
+    here += first
+    difference(field.values, here + 1, here - 1, half, add, work, target + first, count - first - last)
 
 
 @jit
 def difference(values, above, below, scale, add, work, target, count) -> None:  # type: ignore[no-untyped-def]
     """Write ``(values[above] - values[below]) * scale + add`` of `count` voxels."""
-    upper, lower, to = values[above : above + count], values[below : below + count], work[target : target + count]
-    for x in range(count):
-        to[x] = (upper[x] - lower[x]) * scale + add
+    a, b, to = np.uint64(above), np.uint64(below), np.uint64(target)
+    for x in range(np.uint64(max(count, 0))):
+        work[to + x] = (values[a + x] - values[b + x]) * scale + add
 
 
 @jit
-def one_sided(values, here, below, above, add, work, target) -> None:  # type: ignore[no-untyped-def]
-    """Write the difference at one end of a row."""
-    work[target] = values[here + above] - values[here + below] + add
+def of_two(work, count) -> None:  # type: ignore[no-untyped-def]
+    """Write the determinants of matrices of two rows."""
+    for x in range(np.uint64(count)):
+        work[FOUND + x] = work[x] * work[x + AT[3]] - work[x + AT[1]] * work[x + AT[2]]
 
 
 @jit
-def of_two(work, count):  # type: ignore[no-untyped-def]
-    """Return the determinants of matrices of two rows."""
-    a, b = work[:count], work[CHUNK : CHUNK + count]
-    c, d = work[2 * CHUNK : 2 * CHUNK + count], work[3 * CHUNK : 3 * CHUNK + count]
-    found = work[9 * CHUNK : 9 * CHUNK + count]
-    for x in range(count):
-        found[x] = a[x] * d[x] - b[x] * c[x]
-    return found
-
-
-@jit
-def of_three(work, count):  # type: ignore[no-untyped-def]
-    """Return the determinants of matrices of three rows."""
-    a, b, c = work[:count], work[CHUNK : CHUNK + count], work[2 * CHUNK : 2 * CHUNK + count]
-    d, e, f = (
-        work[3 * CHUNK : 3 * CHUNK + count],
-        work[4 * CHUNK : 4 * CHUNK + count],
-        work[5 * CHUNK : 5 * CHUNK + count],
-    )
-    g, h, i = (
-        work[6 * CHUNK : 6 * CHUNK + count],
-        work[7 * CHUNK : 7 * CHUNK + count],
-        work[8 * CHUNK : 8 * CHUNK + count],
-    )
-    found = work[9 * CHUNK : 9 * CHUNK + count]
-    for x in range(count):
-        first = a[x] * (e[x] * i[x] - f[x] * h[x])
-        second = b[x] * (d[x] * i[x] - f[x] * g[x])
-        third = c[x] * (d[x] * h[x] - e[x] * g[x])
-        found[x] = first - second + third
-    return found
-
-
-@jit
-def note(found, lowest):  # type: ignore[no-untyped-def]
-    """Return how many determinants are 0 or less, and note each that is less than what is noted in its place.
-
-    A row of minima is made into vectors by a compiler, one minimum is not: it took 40 % of the time. NaN is not less.
-    """
-    total = 0
-    for x in range(len(found)):
-        value = found[x]
-        total += value <= 0
-        lowest[x] = value if value < lowest[x] else lowest[x]
-    return total
+def of_three(work, count) -> None:  # type: ignore[no-untyped-def]
+    """Write the determinants of matrices of three rows."""
+    for x in range(np.uint64(count)):
+        a, b, c = work[x], work[x + AT[1]], work[x + AT[2]]
+        d, e, f = work[x + AT[3]], work[x + AT[4]], work[x + AT[5]]
+        g, h, i = work[x + AT[6]], work[x + AT[7]], work[x + AT[8]]
+        work[FOUND + x] = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
