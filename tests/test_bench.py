@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -301,6 +304,22 @@ def test_a_record_has_nothing_that_json_has_not(tmp_path):
     assert found["rows"][0]["note"] == "float32, its result is not finite"
 
 
+def test_pytest_benchmark_runs_the_cases(tmp_path):
+    pytest.importorskip("pytest_benchmark")
+    file = Path(suite.__file__).with_name("bench_spline_filter.py")
+    options = ["-q", "-p", "no:cacheprovider", "--benchmark-min-rounds=1", "--benchmark-max-time=0.01"]
+    written = tmp_path / "benchmark.json"
+    command = [sys.executable, "-m", "pytest", *options, f"--benchmark-json={written}", str(file), "-k", "numpy"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout
+    found = json.loads(written.read_text())["benchmarks"]
+    assert found
+    for one in found:
+        assert one["group"].startswith("spline_filter: ")
+        assert one["name"].endswith(harness.path_name("numpy"))
+        assert one["extra_info"]["error"] < 1e-9
+
+
 def test_every_module_of_cases_is_in_the_suite():
-    folder = suite.record.Path(suite.__file__).parent
+    folder = Path(suite.__file__).parent
     assert {path.stem.removeprefix("bench_") for path in folder.glob("bench_*.py")} == set(suite.OPERATIONS)
