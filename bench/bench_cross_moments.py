@@ -11,10 +11,10 @@ from gpu_stackcorr import correlation_matrix
 
 from . import counts, reasons, rivals_pairs
 from .harness import Case
-from .images import SLICE, STACK, shown, stack
+from .images import SMALL_SLICE, STACK, shown, stack
 from .paths import Path, device, difference, ours
 
-QUICK = (("uint8", (40, *SLICE)), ("float32", (40, *SLICE)))
+QUICK = (("uint8", (24, *SMALL_SLICE)),)
 FULL = (
     ("uint8", STACK),
     ("uint16", STACK),

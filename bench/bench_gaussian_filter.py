@@ -15,12 +15,7 @@ from .harness import Case, Skip
 from .images import CUBE, LARGE_CUBE, SLICE, STACK, free_memory, highest, shown, smooth
 from .paths import Path, device, difference, middle, ours
 
-QUICK = (
-    ("uint8", SLICE, 5.0),
-    ("float32", SLICE, 5.0),
-    ("float64", SLICE, 5.0),
-    ("float32", (64, 128, 128), 4.0),
-)
+QUICK = (("float32", SLICE, 5.0), ("float32", (40, 64, 128), 4.0))
 FULL = (
     ("uint8", SLICE, 5.0),
     ("uint16", SLICE, 5.0),
@@ -72,7 +67,7 @@ def _tolerance(dtype: str, axes: int) -> float:
 
 def _errors(image: Any, sigma: tuple[float, ...]) -> tuple[Any, Any]:
     """Return what holds a result against SciPy in float64, and what does away from the border."""
-    reach = [int(counts.TRUNCATE * s + 0.5) for s in sigma]
+    reach = [min(int(counts.TRUNCATE * s + 0.5), (n - 1) // 2) for s, n in zip(sigma, image.shape, strict=True)]
     part, planes = slice(None), slice(None)
     if image.size > LARGE:  # some planes with all that they depend on
         part = middle(len(image))

@@ -15,7 +15,7 @@ from .images import CUBE, LARGE_CUBE, SLICE, free_memory, shown
 from .interpolated import BYTES_PER_PIXEL, tolerance, work
 from .paths import Path, device, ours
 
-QUICK = (("float32", SLICE, 1), ("uint8", SLICE, 1), ("float64", SLICE, 3))
+QUICK = (("float32", SLICE, 1),)
 FULL = (
     ("uint8", SLICE, 1),
     ("uint16", SLICE, 1),

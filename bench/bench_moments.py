@@ -10,10 +10,10 @@ import numpy as np
 
 from . import counts, limits, rivals_correlation
 from .harness import Case, Contestant
-from .images import CUBE, DTYPES, LARGE_CUBE, SLICE, STACK, shown, stack
+from .images import CUBE, DTYPES, LARGE_CUBE, SLICE, SMALL_SLICE, STACK, shown, stack
 from .paths import Path, device, difference, ours
 
-QUICK = (("uint8", (16, *SLICE)), ("float32", (16, *SLICE)))
+QUICK = (("uint8", (8, *SMALL_SLICE)), ("float32", (8, *SMALL_SLICE)))
 FULL = (
     *((dtype, STACK) for dtype in DTYPES),
     ("uint8", (1, *SLICE)),

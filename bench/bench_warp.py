@@ -15,12 +15,7 @@ from .images import CUBE, LARGE_CUBE, SLICE, STACK, free_memory, shown
 from .interpolated import BYTES_PER_PIXEL, tolerance, work
 from .paths import Path, device, ours
 
-QUICK = (
-    ("float32", SLICE, 1),
-    ("uint8", SLICE, 1),
-    ("float32", SLICE, 3),
-    ("float32", (32, 128, 128), 1),
-)
+QUICK = (("float32", SLICE, 1), ("uint8", SLICE, 1), ("float32", (32, 64, 128), 1))
 FULL = (
     ("float32", SLICE, 1),
     ("uint8", SLICE, 1),

@@ -9,6 +9,9 @@ import numpy as np
 from scipy import ndimage
 
 SLICE = (768, 1024)
+SMALL_SLICE = (384, 512)
+"""In quick runs."""
+
 STACK = (165, *SLICE)
 """The notebook's stack."""
 

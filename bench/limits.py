@@ -35,8 +35,7 @@ def read(array: Any) -> int:
     """Read an array once, on all threads; return the sum of its words of 64 bits, modulo 2^64."""
     words = array.reshape(-1).view(np.uint8)
     words = words[: words.size // 8 * 8].view(np.uint64)
-    total = _compiled_sum() if available_backends()["numba"].available else _plain_sum
-    return sum(_in_threads(total, np.array_split(words, BLOCKS))) % 2**64
+    return sum(_in_threads(_summed(), np.array_split(words, BLOCKS))) % 2**64
 
 
 def measure(seconds: float = 1.0, *, array_bytes: int = ARRAY_BYTES, side: int = SIDE) -> dict[str, float]:
@@ -132,8 +131,10 @@ def _plain_sum(words: Any) -> int:
 
 
 @cache
-def _compiled_sum() -> Callable[[Any], int]:
-    """Return a compiled loop that adds up words: the cheapest that can be done with every byte."""
+def _summed() -> Callable[[Any], int]:
+    """Return what adds up words: the cheapest that can be done with every byte; compiled where Numba is there."""
+    if not available_backends()["numba"].available:
+        return _plain_sum
     from gpu_stackcorr.backends.numba_.compiler import jit
 
     @jit

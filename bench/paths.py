@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gpu_stackcorr import available_backends
-from gpu_stackcorr.arrays import get_backend, on_host
+from gpu_stackcorr.arrays import get_backend, on_host, use_backend
 from gpu_stackcorr.backends.base import Backend
 
 from .harness import OURS, Contestant, path_name
@@ -37,6 +38,10 @@ class Path:
         import cupy
 
         return cupy.cuda.Device().synchronize
+
+    def used(self) -> AbstractContextManager[Backend]:
+        """Return a context in which functions without a parameter for it compute here."""
+        return use_backend(self.backend)
 
     def place(self, array: Any) -> Any:
         """Return an array where the backend computes."""

@@ -64,3 +64,21 @@ def recipe_noise(shape: tuple[int, ...]) -> Any:
     """Return the noise of the recipe with its seed, the first axis first."""
     rng = np.random.RandomState(SEED)
     return np.stack([rng.rand(*shape) * 2 - 1 for _ in shape])[::-1]
+
+
+def standardised(image: Any) -> Any:
+    """Return an image with mean 0 and standard deviation 1."""
+    return (image - image.mean()) / image.std()
+
+
+def correlations(slices: Any, transformation: Callable[[Any], Any], noise: Any = 0) -> Any:
+    """Correlate slice 0 with every slice as the notebook did: transformed, standardised, with noise, by np.corrcoef."""
+    bottom = standardised(slices[0]).ravel()
+    moved = (standardised(transformation(image)) + noise for image in slices)
+    return np.array([np.corrcoef(bottom, image.ravel())[0, 1] for image in moved])
+
+
+def deformed(slices: Any, alpha: float, sigma: float) -> Any:
+    """Deform every slice by the recipe with a new field, and correlate with slice 0."""
+    rng = np.random.RandomState(SEED)
+    return correlations(slices, lambda image: recipe(image, alpha, sigma, rng))

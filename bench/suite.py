@@ -19,17 +19,22 @@ from . import limits, record
 from .harness import OURS, Case, Contestant, Skip, missing, race
 
 OPERATIONS = (
-    *("moments", "cross_moments"),
+    "experiments",
+    *("moments", "intervals", "cross_moments", "lags"),
     *("gaussian_filter", "spline_filter", "map_coordinates", "warp"),
-    *("random_field", "displacement", "elastic_transform"),
+    *("random_field", "displacement", "elastic_transform", "warp_moments"),
+    "scaling",
 )
 """In the order of the report."""
 
 SECONDS, QUICK_SECONDS = 1.0, 0.1
 """For each contestant."""
 
-QUICK_BUDGET = 45.0
+QUICK_BUDGET = 40.0
 """Seconds after which a quick run begins no case, so that it ends within a minute."""
+
+QUICK_LIMITS = {"array_bytes": 2**28, "side": 1024}
+"""Sizes with which a quick run measures the limits."""
 
 OUT_OF_TIME = "a quick run had used up its time"
 
@@ -79,9 +84,10 @@ def _limits(quick: bool) -> dict[str, dict[str, float]]:
     """Measure what the machine can do at most."""
     from gpu_stackcorr.arrays import available_backends
 
-    found = {"cpu": limits.measure(seconds(quick))}
+    sizes = QUICK_LIMITS if quick else {}
+    found = {"cpu": limits.measure(seconds(quick), **sizes)}
     if available_backends()["cuda"].available:
-        found["cuda"] = limits.measure_device(seconds(quick))
+        found["cuda"] = limits.measure_device(seconds(quick), **sizes)
     return found
 
 
