@@ -51,7 +51,7 @@ class Compared:
         if self.ours["backend"] == "numpy":
             return "of ours only the numpy backend was measured, to whose results the others are held: install numba"
         note = f"{self.rival['contestant']}: {self.rival['note']}" if self.rival["note"] else ""
-        return "; ".join(filter(None, (self.case["reason"], note))) or "not known"
+        return "; ".join(filter(None, (self.case["reason"].rstrip("."), note))) or "not known"
 
     def path(self, backend: str) -> Row | None:
         """Return our row on a backend."""

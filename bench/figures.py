@@ -59,7 +59,7 @@ def draw_ratios(cases: Sequence[Compared]) -> Figure:
     lowest = min(0.0, math.log10(known[0][0]))
     highest = max(0.5, math.log10(known[-1][0]))
     # Room for the names beside the bars.
-    ax.set_xlim(lowest - 0.05, highest + 0.75 * (highest - lowest))
+    ax.set_xlim(lowest - 0.05, highest + (highest - lowest))
     ticks = range(math.floor(lowest), math.ceil(highest) + 1)
     ax.set_xticks(list(ticks), [f"{10.0**n:g}×" for n in ticks])
     ax.set_xlabel("time of the fastest rival, in ours (logarithmic)")
@@ -99,7 +99,7 @@ def draw_roofline(cases: Sequence[Compared], limits: Mapping[str, float], *, on_
     ax = figure.add_subplot()
     places = [(case["operations"] / case["bytes"], _gigaflops(case, row)) for case, row in points]
     operations = list(dict.fromkeys(case["operation"] for case, _ in points))
-    colours = dict(zip(operations, cycle(COLOURS), strict=False))
+    colours = dict(zip(operations, cycle(_many_colours()), strict=False))
     for (x, y), (case, row) in zip(places, points, strict=True):
         marker = MARKERS.get(row["backend"], "o")
         ax.plot(x, y, marker, color=colours[case["operation"]], markeredgecolor="white", markeredgewidth=0.4)
@@ -114,6 +114,14 @@ def draw_roofline(cases: Sequence[Compared], limits: Mapping[str, float], *, on_
         ax.plot([], [], MARKERS.get(name, "o"), color="none", markeredgecolor="black", label=name or "ours")
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
+
+
+def _many_colours() -> list[Any]:
+    """Return twenty colours, the strong ones first."""
+    from matplotlib import colormaps
+
+    pairs = colormaps["tab20"].colors
+    return [*pairs[::2], *pairs[1::2]]
 
 
 def _gigaflops(case: Mapping[str, Any], row: Row) -> float:

@@ -129,13 +129,13 @@ def targets(record: Mapping[str, Any]) -> list[list[str]] | None:
 
 def growth_table(growing: Sequence[Series]) -> list[list[str]]:
     """Return from end to end of each curve how the time grew, and how it should have."""
-    table = [["series", "contestant", "from", "to", "ms", "to ms", "in the ideal"]]
+    table = [["series", "contestant", "from", "to", "ms", "to ms", "in the ideal", "last step"]]
     for one in growing:
         for name, curve in one.curves.items():
             first, last = curve[0], curve[-1]
             ends = [f"{first.x:g}", f"{last.x:g}"]
             ms = [milliseconds(first.row["median"]), milliseconds(last.row["median"])]
-            table.append([one.title, name, *ends, *ms, times(one.growth(curve))])
+            table.append([one.title, name, *ends, *ms, times(one.growth(curve)), times(one.growth(curve[-2:]))])
     return table
 
 

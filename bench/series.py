@@ -51,7 +51,7 @@ class Series:
         return [first.row["median"] * amount / amounts[0] for amount in amounts]
 
     def growth(self, curve: Sequence[Point]) -> float:
-        """Return the time of the last point in that which is ideal: 1 where the time grew as the work did."""
+        """Return the time of the last point in what the first makes ideal: 1 where the time grew as the work did."""
         return float(curve[-1].row["median"] / self.ideal(curve)[-1])
 
 
