@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from gpu_stackcorr.backends import PREFERENCE
@@ -19,12 +20,25 @@ WHISKER = 1.5
 
 @dataclass(frozen=True)
 class Compared:
-    """A case with its rows: our fastest path and the fastest rival, where there are any."""
+    """A case with its rows: ours that do exactly its work (or all of ours, where none does), and the rivals."""
 
     case: Mapping[str, Any]
     rows: Sequence[Row]
-    ours: Row | None
-    rival: Row | None
+
+    @cached_property
+    def paths(self) -> list[Row]:
+        """Our rows that count."""
+        return [row for row in self.rows if is_path(row)] or [row for row in self.rows if is_ours(row)]
+
+    @cached_property
+    def ours(self) -> Row | None:
+        """Our fastest."""
+        return _fastest(self.paths)
+
+    @cached_property
+    def rival(self) -> Row | None:
+        """The fastest rival."""
+        return _fastest([row for row in self.rows if not is_ours(row) and not is_limit(row)])
 
     @property
     def title(self) -> str:
@@ -54,8 +68,8 @@ class Compared:
         return "; ".join(filter(None, (self.case["reason"].rstrip("."), note))) or "not known"
 
     def path(self, backend: str) -> Row | None:
-        """Return our row on a backend."""
-        return next((row for row in self.rows if is_path(row) and row["backend"] == backend), None)
+        """Return our fastest row on a backend."""
+        return _fastest([row for row in self.paths if row["backend"] == backend])
 
 
 def is_ours(row: Row) -> bool:
@@ -78,17 +92,11 @@ def compared(record: Mapping[str, Any]) -> list[Compared]:
     rows: dict[tuple[str, str], list[Row]] = {}
     for row in record["rows"]:
         rows.setdefault((row["operation"], row["case"]), []).append(row)
-    return [_one(case, rows.get((case["operation"], case["case"]), [])) for case in record["cases"]]
-
-
-def _one(case: Mapping[str, Any], rows: Sequence[Row]) -> Compared:
-    """Compare the rows of a case."""
-    ours = [row for row in rows if is_path(row)] or [row for row in rows if is_ours(row)]
-    rivals = [row for row in rows if not is_ours(row) and not is_limit(row)]
-    return Compared(case, rows, _fastest(ours), _fastest(rivals))
+    return [Compared(case, rows.get((case["operation"], case["case"]), [])) for case in record["cases"]]
 
 
 def _fastest(rows: Sequence[Row]) -> Row | None:
+    """Return the row with the smallest median."""
     return min(rows, key=lambda row: row["median"], default=None)
 
 

@@ -76,19 +76,18 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row in seconds: what the device takes, or what a caller waits for where the input is on the host."""
     key, name, backend = _parts(row)
     times = {quantile: row[quantile] / 1e3 for quantile in ("median", "lower_quartile", "upper_quartile")}
-    notes, copy = [row["note"]], row.get("of_copy")
+    copy, wall = row.get("of_copy"), row["wall"] / 1e3
     from_host = row["note"].startswith("from the host")
     if from_host:
-        times, notes = dict.fromkeys(times, row["wall"] / 1e3), ["from the host and back"]
-    elif row.get("wall") is not None:
-        notes.append(f"a caller waits {row['wall']:.3g} ms")
+        times = dict.fromkeys(times, wall)
     return {
         **key,
         "contestant": name,
         **times,
         "rounds": row["rounds"],
         "error": row["error"],
-        "note": ", ".join(filter(None, notes)),
+        "note": "from the host and back" if from_host else row["note"],
+        "wall": wall,
         "backend": backend,
         "on_device": not (from_host or "on the host" in row["note"]),
         "first_call": row.get("first"),

@@ -122,7 +122,9 @@ def details(one: Compared) -> list[list[str]]:
     """Return everything that was measured in a case."""
     head = ["", "ms (quartiles)", "Gpixel/s", "GB/s", "times ours", "of limit", "bound by"]
     best = one.ours["median"] if one.ours else None
-    table = [[*head, "memory", "on device", "first call, s", "error", "note"]]
+    waited = any("wall" in row for row in one.rows)  # what a caller waits for, beside the time of the device
+    wall = ["wall ms"] if waited else []
+    table = [[*head, "memory", "on device", "first call, s", *wall, "error", "note"]]
     for row in one.rows:
         quartiles = f"{milliseconds(row['lower_quartile'])} to {milliseconds(row['upper_quartile'])}"
         table.append(
@@ -137,6 +139,7 @@ def details(one: Compared) -> list[list[str]]:
                 size(row["peak_host_bytes"]),
                 size(row["peak_device_bytes"]),
                 significant(row["first_call"]),
+                *([milliseconds(row.get("wall"))] if waited else []),
                 error(row["error"]),
                 row["note"],
             ]

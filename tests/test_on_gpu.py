@@ -1,5 +1,6 @@
 """``bench/on_gpu.sh``, rehearsed with the stand-in for CuPy and sizes that measure nothing."""
 
+import html
 import json
 import os
 import shutil
@@ -11,12 +12,17 @@ import pytest
 from emulator.availability import require_emulator
 from emulator.stand_in import FOLDER
 
+from gpu_stackcorr.cli.suite import module
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "bench" / "on_gpu.sh"
 
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="the benchmarks are not beside the package")
 
 PARTS = ["probe", "tests", "memcheck", "racecheck", "benchmarks", "experiments"]
+
+
+compared, load, render = module("comparison").compared, module("record").load, module("page").render
 
 
 def rehearse(folder, *, path="", stand_in=True, **variables):
@@ -74,6 +80,12 @@ def test_a_run_leaves_a_folder(tmp_path):
     summary = (tmp_path / "out" / "summary.txt").read_text()
     assert "TINY" in summary
     assert all(text in summary for text in texts)
+    found = load(tmp_path / "out" / "benchmarks.json")
+    assert found["rehearsal"]
+    assert len(found["rows"]) == len(record["rows"])
+    assert all(case.ours for case in compared(found))
+    page = html.unescape(render([found]))
+    assert all(text in page for text in texts)
 
 
 def test_a_part_that_fails_does_not_lose_the_others(tmp_path, sanitizer):
