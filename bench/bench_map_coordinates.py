@@ -53,7 +53,7 @@ def case(dtype: str, shape: tuple[int, ...], order: int) -> Case:
         written=given.image.nbytes,
         operations=counts.interpolation(given.image.size, given.axes, order),
         arithmetic="float64" if dtype == "float64" else "float32",
-        reason=reasons.COORDINATES,
+        reason=reasons.CONVOLUTION if order == 3 else reasons.COORDINATES,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from gpu_stackcorr.arrays import get_backend
 
+from . import reasons
 from .harness import Case, Contestant
 from .images import LARGE_CUBE, SLICE, shown
 from .paths import Path, device, difference, ours
@@ -81,6 +82,7 @@ def case(dtype: str, distribution: str, shape: tuple[int, ...]) -> Case:
         bytes=count * np.dtype(dtype).itemsize,
         written=count * np.dtype(dtype).itemsize,
         # The work is in integers (see counts.displacement), for which no limit is measured.
+        reason=reasons.PHILOX,
     )
 
 
