@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .deformation import elastic_transform, warp
     from .displacement_fields import displacement_field
     from .folds import fold_report, limit_folds
+    from .inversion import invert_displacement, transform_points
     from .lags import lag_correlation
     from .matrices import correlation_matrix
     from .ndimage import gaussian_filter, map_coordinates, spline_filter
@@ -41,6 +42,7 @@ _HOMES = {
     "gaussian_filter": "ndimage",
     "get_backend": "arrays",
     "image_correlation": "correlation",
+    "invert_displacement": "inversion",
     "lag_correlation": "lags",
     "limit_folds": "folds",
     "map_coordinates": "ndimage",
@@ -51,6 +53,7 @@ _HOMES = {
     "split_advice": "decorrelation",
     "stack_correlation": "correlation",
     "transform_battery": "correlation",
+    "transform_points": "inversion",
     "use_backend": "arrays",
     "use_threads": "threads",
     "warp": "deformation",
@@ -71,6 +74,7 @@ __all__ = [
     "gaussian_filter",
     "get_backend",
     "image_correlation",
+    "invert_displacement",
     "lag_correlation",
     "limit_folds",
     "map_coordinates",
@@ -82,6 +86,7 @@ __all__ = [
     "split_advice",
     "stack_correlation",
     "transform_battery",
+    "transform_points",
     "transforms",
     "use_backend",
     "use_threads",

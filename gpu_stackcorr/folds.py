@@ -150,15 +150,13 @@ def fold_report(
         maximum = max(maximum, float(values.max()))
         folded += int(np.count_nonzero(values <= 0))
         vectors = engine.to_host(field[(slice(None), *(slice(*ends) for ends in box))])
-        longest = np.maximum(longest, np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=0).max()))  # or NaN
-    if not np.isfinite([minimum, maximum, longest]).all():
-        raise ParameterError("displacement has values that are NaN or infinite: allowed are finite numbers")
+        longest = max(longest, float(np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=0).max())))
     edges = _bin_edges(bins, minimum, maximum)
     counts = np.zeros(len(edges) - 1, np.int64)
     for _, values in _determinants(engine, field, axes):
         counts += np.histogram(values, edges)[0]
     voxels = int(np.prod(field.shape[1:]))
-    return FoldReport(minimum, maximum, position, voxels, folded, float(longest), counts, edges)
+    return FoldReport(minimum, maximum, position, voxels, folded, longest, counts, edges)
 
 
 def limit_folds(
@@ -244,6 +242,8 @@ def take_displacement(
         raise ParameterError(f"displacement has {len(field)} components: allowed are {len(axes)}, as axes = {axes}")
     if not on_device(displacement):
         check_finite("displacement", field)
+    elif not np.isfinite([float(field.min()), float(field.max())]).all():
+        raise ParameterError("displacement has values that are NaN or infinite: allowed are finite numbers")
     return engine, field, axes, give_back
 
 

@@ -36,7 +36,7 @@ LAYERS = (
     {"backends"},
     {"arrays", "intervals"},
     {"deformation_checks"},
-    {"displacement_fields", "folds"},
+    {"displacement_fields", "folds", "inverse_points"},
     {"compositions", "deformation", "inversion", "ndimage", "recipes", "slice_pairs"},
     {"block_deformation", "transforms"},
     {"battery"},
@@ -48,7 +48,7 @@ LAYERS = (
     {"lags", "outlier_search"},
     {"notebook", "outliers", "pipeline"},
     {"distributed"},
-    {"report"},
+    {"benchmarks", "report"},
     {"cli"},
 )
 """The top-level modules and packages, lowest first: one imports what stands below it, or what is in its own package."""

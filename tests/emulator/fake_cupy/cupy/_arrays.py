@@ -11,8 +11,9 @@ DEVICE = EmulatedDevice("random", memory_bytes=2**30)
 
 FUNCTIONS = {
     *("arange", "array_equal", "broadcast_to", "concatenate", "corrcoef", "diff", "dot", "einsum", "flatnonzero"),
-    *("full", "isfinite", "isnan", "logical_and", "matmul", "mean", "median", "meshgrid", "moveaxis", "ndim", "ones"),
-    *("pad", "ravel", "reshape", "rot90", "shape", "size", "sqrt", "stack", "std", "sum", "zeros"),
+    *("full", "gradient", "isfinite", "isnan", "logical_and", "matmul", "mean", "median", "meshgrid", "moveaxis"),
+    *("ndim", "ones"),
+    *("pad", "ravel", "reshape", "rot90", "shape", "size", "sqrt", "stack", "std", "sum", "where", "zeros"),
 }
 """NumPy's functions that are CuPy's as well and are needed; those that take arrays of ours NumPy hands over."""
 

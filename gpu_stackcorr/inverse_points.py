@@ -1,0 +1,169 @@
+"""Newton's iteration for the y with y + d(y) = x of single points, with the exact derivative of a linear interpolant.
+
+d is linear along each axis between its voxels, so that y + d(y) has kinks where cells of voxels meet: a step that leads
+into another cell may miss. Steps are halved then, and every other one is taken by the derivative of the cell that was
+met. Points that come to no end so, few in ten thousand where nothing folds, begin anew in every cell whose corners lead
+around x: y is in one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from math import inf, prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backends.base import Array
+from .backends.numpy_.jacobian import determinant
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+STEPS = 60
+"""Of an iteration. Points that take more than ten have gone astray."""
+
+CHUNK = 1 << 17
+"""Points that are solved at once."""
+
+SEARCHED = 1000
+"""Points of a chunk, beside one in a hundred, that are searched for: where more are lost, the displacement folds."""
+
+
+class Interpolant:
+    """A displacement (K, ...) of the host, linear between its voxels and constant beyond its border.
+
+    Parameters
+    ----------
+    field : (K, ...) array
+    axes : sequence of K ints
+        Those that move.
+    slices : (n, ndim) array
+        Positions of points, of which the coordinates along the other axes say which slice they are on.
+    """
+
+    def __init__(self, field: Array, axes: Sequence[int], slices: Floats) -> None:
+        self.field, self.axes = field, list(axes)
+        self.sizes = np.array([field.shape[1 + axis] for axis in axes])
+        fixed = [axis for axis in range(field.ndim - 1) if axis not in axes]
+        # One displacement for all slices stands for every one of them.
+        self.fixed = {
+            axis: (slices[:, axis] if field.shape[1 + axis] > 1 else 0 * slices[:, axis]).astype(np.intp)
+            for axis in fixed
+        }
+
+    def samples(self, component: int, grid: Sequence[Array], point: int) -> Floats:
+        """Return a component at whole positions, beyond its border too, on the slice of a point."""
+        index = {axis: np.clip(q, 0, n - 1) for axis, q, n in zip(self.axes, grid, self.sizes, strict=True)}
+        index |= {axis: slices[point] for axis, slices in self.fixed.items()}
+        values: Array = self.field[component][tuple(index[axis] for axis in range(self.field.ndim - 1))]
+        return values.astype(np.float64)
+
+    def __call__(self, y: Floats, cell: Floats, which: NDArray[np.intp]) -> tuple[Floats, list[list[Floats]]]:
+        """Return value and derivative at positions y (n, K) of the points `which`, by the cells that hold `cell`."""
+        top = self.sizes - 1
+        low = np.clip(np.floor(cell), 0, np.maximum(top - 1, 0)).astype(np.intp)
+        high = np.minimum(low + 1, top)
+        share = np.clip(y, 0, top) - low
+        inside = (cell >= 0) & (cell <= top) & (top > 0)
+        count = len(self.axes)
+        value = [np.zeros(len(y)) for _ in range(count)]
+        slope = [[np.zeros(len(y)) for _ in range(count)] for _ in range(count)]
+        for corner in product((0, 1), repeat=count):
+            index = {
+                axis: (high if up else low)[:, a] for a, (axis, up) in enumerate(zip(self.axes, corner, strict=True))
+            }
+            index |= {axis: slices[which] for axis, slices in self.fixed.items()}
+            place = tuple(index[axis] for axis in range(self.field.ndim - 1))
+            weight = [share[:, a] if up else 1 - share[:, a] for a, up in enumerate(corner)]
+            for i in range(count):
+                sample = self.field[i][place].astype(np.float64)
+                value[i] += prod(weight) * sample
+                for j in range(count):
+                    others = prod(weight[:j] + weight[j + 1 :])
+                    slope[i][j] += np.where(inside[:, j], (1 if corner[j] else -1) * others * sample, 0)
+        return np.stack(value, axis=1), slope
+
+
+def solve_points(places: Floats, field: Array, axes: Sequence[int], tolerance: float) -> tuple[Floats, Mask, Mask]:
+    """Return where points (n, ndim) come to lie, for which of them that was found, and where the interpolant folds."""
+    found, solved, folded = places.copy(), np.ones(len(places), bool), np.zeros(len(places), bool)
+    reach = np.array([int(max(component.max(), -component.min())) + 1 for component in field])
+    for start in range(0, len(places), CHUNK):
+        part = slice(start, start + CHUNK)
+        moving = Interpolant(field, axes, places[part])
+        x = places[part][:, moving.axes]
+        everyone = np.arange(len(x))
+        y, distance = _iterate(moving, x, x - moving(x, x, everyone)[0], everyone, tolerance)
+        lost = np.flatnonzero(~(distance < tolerance))
+        for point in map(int, lost if len(lost) <= SEARCHED + len(x) // 100 else ()):
+            y[point], distance[point] = _by_search(moving, x[point], point, reach, tolerance)
+        found[part, moving.axes] = y
+        solved[part] = distance < tolerance
+        _, slope = moving(y, y, everyone)
+        folded[part] = determinant(_with_identity(slope)) <= 0
+    return found, solved, folded
+
+
+def _with_identity(slope: list[list[Floats]]) -> list[list[Floats]]:
+    """Return the derivative of y + d(y) from that of d."""
+    return [[each + (i == j) for j, each in enumerate(row)] for i, row in enumerate(slope)]
+
+
+def _iterate(
+    moving: Interpolant, x: Floats, y: Floats, which: NDArray[np.intp], tolerance: float
+) -> tuple[Floats, Floats]:
+    """Return positions y, from those given on, with y + d(y) near x, and how far it is from x."""
+    y, cell = y.copy(), y.copy()  # `cell` lies in the cell whose derivative is taken
+    miss = y + moving(y, y, which)[0] - x
+    distance, factor, own = np.linalg.norm(miss, axis=1), np.ones(len(x)), np.ones(len(x), bool)
+    for _ in range(STEPS):
+        at = np.flatnonzero(~(distance < tolerance))
+        if not len(at):
+            break
+        _, slope = moving(y[at], cell[at], which[at])
+        with np.errstate(all="ignore"):  # a derivative of 0 leads nowhere: the step is not taken
+            step = np.stack(solve_linear(_with_identity(slope), list(miss[at].T)), axis=1)
+            trial = y[at] - factor[at, np.newaxis] * step
+        trial = np.where(np.isfinite(trial).all(axis=1, keepdims=True), trial, y[at])
+        trial_miss = trial + moving(trial, trial, which[at])[0] - x[at]
+        trial_distance = np.linalg.norm(trial_miss, axis=1)
+        nearer = trial_distance < distance[at]
+        took, missed = at[nearer], at[~nearer]
+        y[took], miss[took], distance[took] = trial[nearer], trial_miss[nearer], trial_distance[nearer]
+        factor[took] = np.minimum(2 * factor[took], 1)
+        factor[missed[~own[missed]]] /= 2
+        cell[took], cell[missed] = y[took], np.where(own[missed, np.newaxis], trial[~nearer], y[missed])
+        own[missed], own[took] = ~own[missed], True
+    return y, distance
+
+
+def _by_search(
+    moving: Interpolant, x: Floats, point: int, reach: NDArray[np.intp], tolerance: float
+) -> tuple[Floats, float]:
+    """Return what comes of the iteration from every cell near x that may hold its y: the corners say where it leads."""
+    first = np.floor(x).astype(np.intp) - reach
+    grid = np.ogrid[tuple(slice(start, start + 2 * n + 2) for start, n in zip(first, reach, strict=True))]
+    corners = [q + moving.samples(i, grid, point) - goal for i, (q, goal) in enumerate(zip(grid, x, strict=True))]
+    held = np.ones(2 * reach + 1, bool)
+    for distance in corners:
+        parts = [
+            distance[tuple(slice(up, n - 1 + up) for up, n in zip(corner, distance.shape, strict=True))]
+            for corner in product((0, 1), repeat=len(x))
+        ]
+        held &= (np.minimum.reduce(parts) <= 0) & (np.maximum.reduce(parts) >= 0)
+    starts = np.argwhere(held) + first + 0.5
+    if not len(starts):
+        return x, inf
+    which = np.full(len(starts), point)
+    y, distance = _iterate(moving, np.broadcast_to(x, starts.shape), starts, which, tolerance)
+    nearest = int(np.argmin(distance))
+    return y[nearest], float(distance[nearest])
+
+
+def solve_linear(matrix: Sequence[Sequence[Array]], right: Sequence[Array]) -> list[Array]:
+    """Return the solutions of systems of 1 to 3 equations, by Cramer's rule; not finite where there is none."""
+    whole = determinant(matrix)
+    replaced = ([[*row[:j], r, *row[j + 1 :]] for row, r in zip(matrix, right, strict=True)] for j in range(len(right)))
+    return [determinant(each) / whole for each in replaced]
