@@ -16,6 +16,9 @@ from .tensors import fetch, places
 BLOCK = 16
 """Slices that are converted at once, by those who convert: as fast as all at once or faster, and little memory."""
 
+MOST_CALLS = 4096
+"""Slices above which nothing is called slice by slice on a GPU: the launches alone would take seconds."""
+
 Error = Callable[[Any], float]
 
 
@@ -143,6 +146,7 @@ def on_device(path: Path | None, slices: Any, error: Error) -> Iterator[Contesta
         return cupy.stack([cupy.corrcoef(pair)[0, 1] for pair in pairs])
 
     wait = path.synchronise
-    yield Contestant("cupy.corrcoef per slice", corrcoef, error, note="float64", synchronise=wait)
+    if len(slices) <= MOST_CALLS:
+        yield Contestant("cupy.corrcoef per slice", corrcoef, error, note="float64", synchronise=wait)
     product = partial(float32_product, cupy, slices)
     yield Contestant("cuBLAS product, float32", product, error, note="rounded to float32", synchronise=wait)

@@ -193,7 +193,8 @@ def _torchio(given: Given) -> Iterator[Contestant]:
         volume = given.image if given.image.ndim == 3 else given.image[..., np.newaxis]
         subject = torchio.ScalarImage(tensor=place.put(volume)[None])
         points = tuple(max(5, size // SPACING) for size in volume.shape)
-        offset = tuple(OFFSET if size > 1 else 0 for size in volume.shape)
+        # Beyond half the distance of control points an image may fold, of which TorchIO warns.
+        offset = tuple(min(OFFSET, 0.49 * (size - 1) / (n - 2)) for size, n in zip(volume.shape, points, strict=True))
         deform = torchio.RandomElasticDeformation(num_control_points=points, max_displacement=offset)
         yield Contestant("TorchIO RandomElasticDeformation", partial(deform, subject), note=COARSE)
 
