@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -35,8 +35,11 @@ def philox(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 def case(dtype: str, distribution: str, shape: tuple[int, ...]) -> Case:
     """Return the race over one dtype. Other generators give other numbers: they are held against nothing."""
     uniform = distribution == "uniform"
-    plain = get_backend("numpy").random_field(SEED, 0, shape, distribution=distribution, dtype=np.float64)
-    error = difference(philox(dtype, shape) if uniform else plain)
+    if uniform:
+        exact = philox(dtype, shape)
+    else:
+        exact = get_backend("numpy").random_field(SEED, 0, shape, distribution=distribution, dtype=np.float64)
+    error = difference(exact)
 
     def drawn(path: Path) -> Any:
         engine, how = path.engine, {"distribution": distribution, "dtype": np.dtype(dtype)}
@@ -45,34 +48,10 @@ def case(dtype: str, distribution: str, shape: tuple[int, ...]) -> Case:
     contestants = [
         # Box-Muller's functions differ by some units in the last place from one library to the next.
         *ours(drawn, error, 0.0 if uniform else 1e-6),
-        *(Contestant(name, call, note=note) for name, call, note in _numpy(dtype, uniform, shape)),
+        *([Contestant("NumPy Philox", partial(philox, dtype, shape), error)] if uniform else []),
+        *_numpy(dtype, uniform, shape),
+        *_others(dtype, uniform, shape),
     ]
-    if uniform:
-        contestants.insert(-2, Contestant("NumPy Philox", partial(philox, dtype, shape), error))
-    for place, *_ in places():
-        draw = place.torch.rand if uniform else place.torch.randn
-        generator, kind = place.generator(SEED), getattr(place.torch, dtype)
-        contestants.append(
-            Contestant(
-                f"torch {'rand' if uniform else 'randn'}{place.suffix}",
-                partial(draw, shape, generator=generator, dtype=kind, device=place.device),
-                note="other numbers",
-                synchronise=place.synchronise,
-            )
-        )
-    if (path := device()) is not None:
-        import cupy
-
-        rng = cupy.random.default_rng(SEED)
-        draw = rng.random if uniform else rng.standard_normal
-        contestants.append(
-            Contestant(
-                f"cupy.random {draw.__name__}",
-                partial(draw, shape, dtype=np.dtype(dtype)),
-                note="other numbers",
-                synchronise=path.synchronise,
-            )
-        )
     count = int(np.prod(shape))
     return Case(
         "random_field",
@@ -86,13 +65,30 @@ def case(dtype: str, distribution: str, shape: tuple[int, ...]) -> Case:
     )
 
 
-def _numpy(dtype: str, uniform: bool, shape: tuple[int, ...]) -> Iterator[tuple[str, Callable[[], Any], str]]:
-    """Yield NumPy's generator and its old one: name, call, note."""
+def _numpy(dtype: str, uniform: bool, shape: tuple[int, ...]) -> Iterator[Contestant]:
+    """Yield NumPy's generator and its old one."""
     new, old = np.random.default_rng(0), np.random.RandomState(0)
     draw = new.random if uniform else new.standard_normal
-    yield "NumPy PCG64", partial(draw, shape, np.dtype(dtype)), "other numbers"
+    yield Contestant("NumPy PCG64", partial(draw, shape, np.dtype(dtype)), note="other numbers")
     name = "rand" if uniform else "randn"
-    yield f"NumPy RandomState.{name}", partial(getattr(old, name), *shape), "other numbers, float64"
+    yield Contestant(f"NumPy RandomState.{name}", partial(getattr(old, name), *shape), note="other numbers, float64")
+
+
+def _others(dtype: str, uniform: bool, shape: tuple[int, ...]) -> Iterator[Contestant]:
+    """Yield the generators of PyTorch and CuPy."""
+    for place, *_ in places():
+        draw = place.torch.rand if uniform else place.torch.randn
+        how = {"generator": place.generator(SEED), "dtype": getattr(place.torch, dtype), "device": place.device}
+        name = f"torch {'rand' if uniform else 'randn'}{place.suffix}"
+        yield Contestant(name, partial(draw, shape, **how), note="other numbers", synchronise=place.synchronise)
+    if (path := device()) is not None:
+        import cupy
+
+        rng = cupy.random.default_rng(SEED)
+        draw = rng.random if uniform else rng.standard_normal
+        drawn = partial(draw, shape, dtype=np.dtype(dtype))
+        name = f"cupy.random {'random' if uniform else 'standard_normal'}"
+        yield Contestant(name, drawn, note="other numbers", synchronise=path.synchronise)
 
 
 def cases(*, quick: bool = False) -> Iterator[Case]:
