@@ -97,8 +97,8 @@ def percentage(part: int, whole: int) -> str:
     """Return a share in per cent, as text that says 0 % and 100 % of none and of all only."""
     if part in (0, whole):
         return f"{100 * part // whole} %"
-    percent = min(max(100 * part / whole, 0.01), 99.99)
-    return f"{percent:.2g} %" if percent < 10 else f"{percent:.4g} %"
+    percent = min(max(100 * part / whole, 0.01), 99.9)
+    return f"{percent:.2g} %" if percent < 10 else f"{percent:.1f} %"
 
 
 def fold_report(

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpu_stackcorr.backends.base import field_dtype
 from gpu_stackcorr.decorrelation import decorrelation_depth
+from gpu_stackcorr.displacement_fields import displacement_field
 from gpu_stackcorr.errors import ConstantSliceWarning, ParameterError, VolumeError
+from gpu_stackcorr.folds import fold_report
 from gpu_stackcorr.lags import lag_correlation
 from gpu_stackcorr.phantoms import phantom, phantom_correlation
 from gpu_stackcorr.pipeline import Cost
@@ -28,6 +31,7 @@ from gpu_stackcorr.report import (
     tables,
     write_report,
 )
+from gpu_stackcorr.report.grids import GRIDS
 from gpu_stackcorr.volumes import open_volume
 
 SHAPE = (12, 40, 56)
@@ -176,6 +180,12 @@ def test_tables(written, analysis):
     assert [round(float(row["expected"]), 3) for row in noise] == [1, 0.707, 0.447, 0.316, 0.243]
     assert all(float(row["low"]) <= float(row["expected"]) <= float(row["high"]) for row in noise)
 
+    grids = rows(written / "tables" / "grids.csv")
+    assert [(float(row["alpha"]), float(row["sigma"])) for row in grids] == [(50, 10), (250, 5), (250, 10)]
+    assert list(map(float, [row["fraction_folded"] for row in grids])) == [
+        g.folds.fraction_folded for g in analysis.grids
+    ]
+
     expected = rows(written / "tables" / "expected.csv")
     assert [float(row["expected"]) for row in expected] == known(np.arange(SHAPE[0])).tolist()
 
@@ -184,7 +194,7 @@ def test_results_json(written, analysis):
     results = json.loads((written / "results.json").read_text(encoding="utf-8"))
     assert list(results) == [
         "format", "file", "reference_slice", "options", "curves", "depths", "shifted", "pairs", "noise_at_0",
-        "expected", "flagged", "computed",
+        "grids", "expected", "flagged", "computed",
     ]  # fmt: skip
     assert results["file"]["shape"] == list(SHAPE)
     assert results["file"]["voxel_size_nm"] == [40, 4, 4]
@@ -486,11 +496,26 @@ def test_the_noise_picture_is_slice_noise_and_sum(drawn, analysis):
 
 
 def test_the_grid_is_drawn_on_a_copy(drawn, volume, analysis):
-    panels = {ax.get_title(): ax.images[0].get_array() for ax in drawn["grid_panels"].axes}
+    panels = {ax.get_title().partition("\n")[0]: ax.images[0].get_array() for ax in drawn["grid_panels"].axes}
     assert list(panels) == ["Original", "α = 50, σ = 10", "α = 250, σ = 5", "α = 250, σ = 10"]
     assert (panels["Original"][0] == analysis.reference.max()).all()
     assert not np.array_equal(panels["Original"], panels["α = 50, σ = 10"])
     np.testing.assert_array_equal(analysis.reference, volume[0])
+
+
+def test_what_a_grid_panel_says_is_what_it_shows(drawn, written, volume, analysis):
+    """The notebook's alpha 250, sigma 5 tears the image."""
+    page = Page((written / "report.html").read_text(encoding="utf-8")).words
+    titles = [ax.get_title() for ax in drawn["grid_panels"].axes[1:]]
+    for (alpha, sigma), grid, title in zip(GRIDS, analysis.grids, titles, strict=True):
+        field = displacement_field(SHAPE[1:], alpha, sigma, seed=7, dtype=field_dtype(volume.dtype))
+        report = fold_report(field)
+        assert grid.folds.to_json() == fold_report(field, bins=1).to_json()
+        assert title == f"{grid.title}\n{grid.words}"
+        assert f"{grid.title}: {grid.words}" in page
+        assert grid.words.endswith(f"{report.minimum:.2f}".replace("-", "\N{MINUS SIGN}"))
+    assert analysis.grids[0].words.startswith("nothing folded")
+    assert 0.2 < analysis.grids[1].folds.fraction_folded < 0.5
 
 
 def test_downsampling_takes_means_of_squares():

@@ -11,6 +11,7 @@
     tables/lags.csv            the columns of a `LagCorrelation`: the mean of all pairs at each distance
     tables/outliers.csv        slice, fault, count, r, expected, score, text: slices that do not fit their neighbours
     tables/noise.csv           noise, expected, r, low, high: at distance 0
+    tables/grids.csv           alpha, sigma, fraction_folded, least_determinant, largest_displacement: of grid panels
     tables/expected.csv        distance, distance_nm, r, low, high, expected, difference: where a curve is known
 
 Tables depend on the volume, the options and the seed alone: a run with the same of these repeats them to the byte.
@@ -37,6 +38,9 @@ pairs
     lags, depth, advice, outliers: the columns of each as arrays; or null.
 noise_at_0
     The columns of noise.csv.
+grids
+    The columns of grids.csv: how much of the reference slice each deformation of the grid panels folds over itself
+    (0 to 1), the least Jacobian determinant, and the length of the longest vector in pixels.
 expected
     The columns of expected.csv, or null.
 flagged

@@ -23,6 +23,7 @@ from gpu_stackcorr.records import Battery, DecorrelationDepth, StackCorrelation
 from gpu_stackcorr.threads import allowed_threads, use_threads
 from gpu_stackcorr.transforms import AddNoise, Elastic, Transform, flip_right_left, flip_up_down, identity
 
+from .grids import Grid, examine_grids
 from .pairs import AllPairs, compare_all
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ class Analysis:
         The largest correlation over small shifts, where that was asked for.
     pairs : AllPairs or None
         What all pairs of slices tell, where that was asked for.
+    grids : tuple of Grid
+        How the deformations of the grid panels fold the reference slice.
     expected : float64 array or None
         The known correlation at the distances of the identity curve.
     computed : Computed
@@ -150,6 +153,7 @@ class Analysis:
     depths: dict[str, DecorrelationDepth]
     shifted: StackCorrelation | None
     pairs: AllPairs | None
+    grids: tuple[Grid, ...]
     expected: NDArray[np.float64] | None
     computed: Computed
 
@@ -236,6 +240,9 @@ def analyse(
     with use_threads(int(options.threads or allowed_threads())):
         shifted = None if options.max_shift is None else _shifted(volume, options)
         pairs = compare_all(volume, options)
+        grids = examine_grids(
+            reference.shape, reference.dtype, seed=seed, index=curve.reference or 0, backend=options.backend
+        )
     return Analysis(
         file=file_facts(volume),
         options=options,
@@ -245,6 +252,7 @@ def analyse(
         depths={label: decorrelation_depth(result) for label, result in battery.items()},
         shifted=shifted,
         pairs=pairs,
+        grids=grids,
         expected=None if expected is None else np.asarray(expected(curve.distance), np.float64),
         computed=_computed(curve.backend, options, seed, started, time.perf_counter() - clock),
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_stackcorr.deformation import elastic_transform
+from gpu_stackcorr.deformation import warp
 from gpu_stackcorr.matrix_plots import plot_lags
 from gpu_stackcorr.notebook import grid_lines
 from gpu_stackcorr.plots import GUIDE, mark_threshold, plot_correlations
@@ -19,6 +19,7 @@ from gpu_stackcorr.records import StackCorrelation
 from gpu_stackcorr.transforms import noise_field
 
 from .analysis import Analysis
+from .grids import grid_fields
 from .pairs import AllPairs
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ NAMES = ("reference", "correlation", "pairs", "flips", "noise", "noise_panels", 
 
 PANELS = ("reference", "noise_panels", "grid_panels")
 """Those that are pictures of slices."""
-
-GRIDS = ((50, 10), (250, 5), (250, 10))
-"""alpha and sigma of the grid panels."""
 
 LONGEST_PANEL = 800
 """Pixels along the longer side of a picture; larger slices are averaged down to it."""
@@ -195,13 +193,13 @@ def draw_grids(analysis: Analysis) -> Figure:
     """Return the reference slice with a grid drawn on a copy of it, as it is and deformed."""
     crop = central(analysis.reference, GRID_CROP).shape
     marked = grid_lines(analysis.reference, max(8, max(crop) // 10), 1 if max(crop) < 200 else 2)
-    panels = {"Original": marked}
-    for alpha, sigma in GRIDS:
-        panels[f"\N{GREEK SMALL LETTER ALPHA} = {alpha}, \N{GREEK SMALL LETTER SIGMA} = {sigma}"] = elastic_transform(
-            marked, alpha, sigma, seed=analysis.computed.seed, index=analysis.index, backend=analysis.options.backend
-        )
+    backend = analysis.options.backend
+    fields = grid_fields(marked.shape, marked.dtype, seed=analysis.computed.seed, index=analysis.index, backend=backend)
+    panels = {"Original\n": marked}
+    for grid in analysis.grids:
+        panels[f"{grid.title}\n{grid.words}"] = warp(marked, fields[grid.alpha, grid.sigma], backend=backend)
     low, high = grey_scale(analysis.reference)
-    figure = _figure((9.0, 9.0 * _height(crop, analysis) + 0.5))
+    figure = _figure((9.0, 9.0 * _height(crop, analysis) + 0.8))
     for ax, (title, image) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         _show(ax, central(image, GRID_CROP), analysis, low, high)
         ax.set_title(title)

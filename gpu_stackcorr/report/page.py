@@ -58,6 +58,7 @@ def context(analysis: Analysis, figures: Path) -> dict[str, Any]:
         "noise": [dict(zip(noise, row, strict=True)) for row in zip(*noise.values(), strict=True)],
         "magnitude": magnitude,
         "noise_end": None if magnitude is None else noise_range(magnitude),
+        "grids": analysis.grids,
         "cropped": max(analysis.reference.shape) > GRID_CROP,
         "crop": " × ".join(str(min(n, GRID_CROP)) for n in reversed(analysis.reference.shape)),
         "noise_crop": " × ".join(str(min(n, LONGEST_PANEL // 2)) for n in reversed(analysis.reference.shape)),

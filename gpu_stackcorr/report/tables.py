@@ -13,8 +13,9 @@ import numpy as np
 from gpu_stackcorr.records import Table, stack_columns
 
 from .analysis import Analysis
+from .grids import grid_columns
 
-NAMES = ("correlations", "depths", "noise", "shifted", "lags", "outliers", "expected")
+NAMES = ("correlations", "depths", "noise", "grids", "shifted", "lags", "outliers", "expected")
 """All tables that a report may have."""
 
 FORMAT = 1
@@ -41,6 +42,7 @@ def tables(analysis: Analysis) -> dict[str, Table]:
         "correlations": analysis.battery,
         "depths": Columns(depth_columns(analysis)),
         "noise": Columns(noise_columns(analysis)),
+        "grids": Columns(grid_columns(analysis.grids)),
     }
     if analysis.shifted is not None:
         found["shifted"] = analysis.shifted
@@ -106,6 +108,7 @@ def results_json(analysis: Analysis) -> str:
         "shifted": None if analysis.shifted is None else analysis.shifted.columns(level),
         "pairs": None if analysis.pairs is None else analysis.pairs.summary(level),
         "noise_at_0": noise_columns(analysis),
+        "grids": grid_columns(analysis.grids),
         "expected": None if analysis.expected is None else expected_columns(analysis),
         "flagged": analysis.flagged,
         "computed": asdict(analysis.computed),
