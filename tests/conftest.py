@@ -26,7 +26,11 @@ else:
     settings.register_profile("closing", max_examples=10_000, deadline=None, print_blob=True)
     settings.load_profile("default")
 
-NEEDS = {"test_cli.py": "typer", "test_cli_errors.py": "typer", "test_plots.py": "matplotlib"}
+NEEDS = {
+    **dict.fromkeys(("test_bench_compare.py", "test_bench_report.py", "test_cli.py", "test_cli_errors.py"), "typer"),
+    "test_bench_cases.py": "threadpoolctl",
+    "test_plots.py": "matplotlib",
+}
 """Tests of what those machines lack."""
 
 collect_ignore = [file for file, library in NEEDS.items() if find_spec(library) is None]

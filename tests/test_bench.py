@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpu_stackcorr.cli.suite import module
+from gpu_stackcorr.benchmarks import module
 
 harness, memory, record, roofline, suite = map(module, ("harness", "memory", "record", "roofline", "suite"))
 OURS, Case, Contestant, Skip = harness.OURS, harness.Case, harness.Contestant, harness.Skip

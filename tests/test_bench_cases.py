@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("bench", reason="the benchmarks are not beside the package")
+from gpu_stackcorr.benchmarks import module
 
-from bench import (
+module("harness")  # makes a package of the benchmarks of a source tree
+
+from gpu_stackcorr._bench import (  # noqa: E402
     bench_cross_moments,
     bench_displacement,
     bench_elastic_transform,
@@ -25,8 +27,8 @@ from bench import (
     interpolated,
     limits,
 )
-from bench.harness import Skip, race
-from bench.paths import paths
+from gpu_stackcorr._bench.harness import Skip, race  # noqa: E402
+from gpu_stackcorr._bench.paths import paths  # noqa: E402
 
 CASES = {
     "identity": lambda: bench_experiments.case("identity", (4, 48, 64)),

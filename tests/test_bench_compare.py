@@ -7,8 +7,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from gpu_stackcorr.benchmarks import module
 from gpu_stackcorr.cli import app
-from gpu_stackcorr.cli.suite import module
 
 comparison, harness = module("comparison"), module("harness")
 NUMBA = harness.path_name("numba")

@@ -12,8 +12,8 @@ from html.parser import HTMLParser
 import pytest
 from typer.testing import CliRunner
 
+from gpu_stackcorr.benchmarks import module
 from gpu_stackcorr.cli import app
-from gpu_stackcorr.cli.suite import module
 
 comparison, gpu_record, harness, page, readme, record, series, suite, tables, words = map(
     module,

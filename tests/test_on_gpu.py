@@ -12,7 +12,7 @@ import pytest
 from emulator.availability import require_emulator
 from emulator.stand_in import FOLDER
 
-from gpu_stackcorr.cli.suite import module
+from gpu_stackcorr.benchmarks import module
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "bench" / "on_gpu.sh"
@@ -93,6 +93,19 @@ def test_a_part_that_fails_does_not_lose_the_others(tmp_path, sanitizer):
     assert status == 1
     assert parts == {name: "failed (9)" if name.endswith("check") else "passed" for name in PARTS}
     assert "ERROR SUMMARY: 1 error" in (tmp_path / "out" / "summary.txt").read_text()
+
+
+ABSENT = ("hypothesis", "jinja2", "matplotlib", "numba", "pandas", "rich", "threadpoolctl", "tifffile", "typer")
+"""What a machine with a GPU need not have."""
+
+
+def test_the_tests_are_found_with_what_such_a_machine_has():
+    options = ["-q", "-m", "gpu", "--collect-only", "-p", "no:cacheprovider", "tests"]
+    code = f"import sys, pytest; sys.modules.update(dict.fromkeys({ABSENT})); sys.exit(pytest.main({options}))"
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 def test_without_a_gpu_it_says_so(tmp_path):

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from gpu_stackcorr.benchmarks import module
+
 from .files import directory, replacing
 from .options import BackendName, Json, number
 from .screen import note, say, say_json
-from .suite import module
 
 RECORD, TABLE, TEXT, PAGE = "results.json", "results.csv", "results.md", "report.html"
 

@@ -1,4 +1,4 @@
-"""The benchmarks: inside an installed package, beside it in a source tree."""
+"""Finds the benchmarks: inside an installed package, beside it in a source tree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import ModuleType
 
 from gpu_stackcorr.errors import StackCorrError
 
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parent
 
 NAME = "gpu_stackcorr._bench"
 
