@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +13,11 @@ from .harness import OURS, path_name
 
 Row = Mapping[str, Any]
 
-WHISKER = 1.5
-"""How many times the distance of the quartiles a spread reaches beyond them: the whiskers of a box plot."""
+FENCE = 1.5
+"""How many times the distance of the quartiles a spread reaches beyond them: Tukey's fences."""
+
+LEAST_CHANGE = 1.05
+"""What is not told: clocks, and where arrays lie in memory, differ from run to run, which no spread in a run shows."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,14 @@ class Change:
 
     @property
     def slower(self) -> bool:
-        """Whether it is slower beyond the spread of both."""
-        return spread(self.after)[0] > spread(self.before)[1]
+        """Whether it is slower beyond the spread of both, and by more than runs differ."""
+        return self.ratio > LEAST_CHANGE and spread(self.after)[0] > spread(self.before)[1]
 
 
 def spread(row: Row) -> tuple[float, float]:
-    """Return the whiskers of a row's times: 1.5 times the quartiles' distance beyond them, within what was measured."""
-    reach = WHISKER * (row["upper_quartile"] - row["lower_quartile"])
-    lowest, highest = row["lower_quartile"] - reach, row["upper_quartile"] + reach
-    return max(lowest, row["fastest"] or -math.inf), min(highest, row["slowest"] or math.inf)
+    """Return Tukey's fences of a row's times; with few rounds they lie beyond what was measured."""
+    reach = FENCE * (row["upper_quartile"] - row["lower_quartile"])
+    return row["lower_quartile"] - reach, row["upper_quartile"] + reach
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
