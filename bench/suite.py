@@ -61,6 +61,7 @@ def run(
     """
     ends = time.perf_counter() + (QUICK_BUDGET if begun["quick"] else math.inf)
     begun["limits"] = begun["limits"] or _limits(begun["quick"])
+    _write(path, begun)
     for operation in operations:
         if operation in begun["finished"]:
             continue

@@ -395,6 +395,19 @@ def test_resuming_takes_what_is_there(tiny, tmp_path):
     assert "it differs in seconds" in refused.stderr
 
 
+def test_an_interrupted_command_says_how_to_go_on(tiny, tmp_path, monkeypatch):
+    def interrupted(case, **how):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(suite, "race", interrupted)
+        done = run("--seconds", 0, "-o", tmp_path)
+    assert done.exit_code == 130
+    assert "--resume goes on" in done.stderr.splitlines()[-2]
+    assert {path.name for path in tmp_path.iterdir()} == {"results.json"}
+    assert run("--seconds", 0, "--resume", "-o", tmp_path).exit_code == 0
+
+
 def test_a_wrong_result_of_ours_is_exit_status_1(tiny, monkeypatch):
     def cases(operation, *, quick=False):
         contestants = [harness.Contestant(NUMPY, lambda: 1.0, harness.largest_difference(0.0), 0.5, backend="numpy")]

@@ -10,7 +10,7 @@ import typer
 from gpu_stackcorr.benchmarks import module
 
 from .files import directory, replacing
-from .options import BackendName, Json, number
+from .options import Json, check_backend, number
 from .screen import note, say, say_json
 
 RECORD, TABLE, TEXT, PAGE = "results.json", "results.csv", "results.md", "report.html"
@@ -18,7 +18,7 @@ RECORD, TABLE, TEXT, PAGE = "results.json", "results.csv", "results.md", "report
 Words = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[OPERATION]...",
+        metavar="OPERATION...",
         help="Operations to measure, all unless given; with --compare two result files, with --report one or more.",
         show_default=False,
     ),
@@ -39,6 +39,15 @@ Seconds = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        callback=check_backend,
+        metavar="NAME",
+        help="Measure ours on cuda, numba or numpy alone; on all that can run here unless given.",
+    ),
+]
 
 
 def bench(
@@ -46,7 +55,7 @@ def bench(
     output: Folder = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small cases: ends within a minute.")] = False,
     seconds: Seconds = None,
-    backend: BackendName = None,
+    backend: Backend = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the folder of -o, which was interrupted.")
     ] = False,
@@ -97,8 +106,11 @@ def _measure(
         suite.run(record, operations or suite.OPERATIONS, backend=backend, told=_tell)
     else:
         with directory(output):
-            path = output / RECORD
-            suite.run(record, operations or suite.OPERATIONS, backend=backend, path=path, told=_tell)
+            try:
+                suite.run(record, operations or suite.OPERATIONS, backend=backend, path=output / RECORD, told=_tell)
+            except KeyboardInterrupt:
+                note(f"what was measured is in {output / RECORD}: --resume goes on from there")
+                raise
             _write(record, output)
     if as_json:
         say_json(record)
