@@ -69,12 +69,17 @@ class FoldReport:
         """The part of the voxels that fold."""
         return self.folded / self.voxels
 
+    @property
+    def words(self) -> str:
+        """How much folds, in words."""
+        return f"{percentage(self.folded, self.voxels)} folded" if self.folded else "nothing folded"
+
     def __str__(self) -> str:
         """Return what there is to say in two lines."""
         return (
             f"determinant {self.minimum:.4g} to {self.maximum:.4g}, the least at {self.position}; "
             f"largest displacement {self.largest_displacement:.4g} voxels\n"
-            f"{percentage(self.folded, self.voxels)} of {self.voxels} voxels fold"
+            f"{self.words}, of {self.voxels} voxels"
         )
 
     def to_json(self, path: str | PathLike[str] | None = None) -> str:

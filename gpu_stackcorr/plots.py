@@ -175,3 +175,18 @@ def _label_axes(ax: Axes, results: Sequence[StackCorrelation], lowest: float) ->
         top.set_xlabel("Distance in nm")
     else:
         ax.spines[["top"]].set_visible(False)
+
+
+def scale_bar(ax: Axes, share: float, name: str) -> None:
+    """Draw a bar as long as that share of the width, and its length on a dark ground: legible on any picture."""
+    from matplotlib.patches import Rectangle
+
+    ground = {"boxstyle": "square,pad=0.25", "facecolor": "black", "edgecolor": "none", "alpha": 0.6}
+    ax.add_patch(Rectangle((0.04, 0.04), share, 0.012, transform=ax.transAxes, facecolor="white", edgecolor="black"))
+    ax.text(0.04 + share / 2, 0.075, name, transform=ax.transAxes, color="white", ha="center", va="bottom", bbox=ground)
+
+
+def round_length(longest: float) -> float:
+    """Return the largest of 1, 2 and 5 times a power of ten that is at most `longest`."""
+    power = 10.0 ** math.floor(math.log10(longest))
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= longest)

@@ -29,7 +29,7 @@ else:
 NEEDS = {
     **dict.fromkeys(("test_bench_compare.py", "test_bench_report.py", "test_cli.py", "test_cli_errors.py"), "typer"),
     "test_bench_cases.py": "threadpoolctl",
-    "test_plots.py": "matplotlib",
+    **dict.fromkeys(("test_deformation_plots.py", "test_plots.py"), "matplotlib"),
 }
 """Tests of what those machines lack."""
 

@@ -80,7 +80,7 @@ def test_bins(bins):
 def test_a_report_as_text_and_json(tmp_path):
     report = fold_report(along_x(0, 0, -3, 0, 0), bins=2, backend="numpy")
     assert str(report) == (
-        "determinant -0.5 to 2.5, the least at (0, 1); largest displacement 3 voxels\n20.0 % of 25 voxels fold"
+        "determinant -0.5 to 2.5, the least at (0, 1); largest displacement 3 voxels\n20.0 % folded, of 25 voxels"
     )
     record = json.loads(report.to_json(tmp_path / "folds.json"))
     assert json.loads((tmp_path / "folds.json").read_text()) == record
@@ -99,7 +99,14 @@ def test_a_report_as_text_and_json(tmp_path):
 
 @pytest.mark.parametrize(
     ("part", "whole", "text"),
-    [(0, 9, "0 %"), (9, 9, "100 %"), (1, 10**9, "0.01 %"), (10**9 - 1, 10**9, "99.9 %"), (1, 3, "33.3 %"), (1, 81, "1.2 %")],
+    [
+        (0, 9, "0 %"),
+        (9, 9, "100 %"),
+        (1, 10**9, "0.01 %"),
+        (10**9 - 1, 10**9, "99.9 %"),
+        (1, 3, "33.3 %"),
+        (1, 81, "1.2 %"),
+    ],
 )
 def test_percentages_tell_none_from_few(part, whole, text):
     assert percentage(part, whole) == text

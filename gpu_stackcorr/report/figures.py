@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gpu_stackcorr.deformation import warp
 from gpu_stackcorr.matrix_plots import plot_lags
 from gpu_stackcorr.notebook import grid_lines
-from gpu_stackcorr.plots import GUIDE, mark_threshold, plot_correlations
+from gpu_stackcorr.plots import GUIDE, mark_threshold, plot_correlations, round_length, scale_bar
 from gpu_stackcorr.records import StackCorrelation
 from gpu_stackcorr.transforms import noise_field
 
@@ -283,20 +283,5 @@ def _show(ax: Axes, image: NDArray[Any], analysis: Analysis, low: float, high: f
     if pixel and 0.3 < height / width * _aspect(analysis) < 3:
         length = round_length(width * pixel / 3)
         name = f"{length:g} nm" if length < 1000 else f"{length / 1000:g} \N{GREEK SMALL LETTER MU}m"
-        _scale_bar(ax, length / pixel / width, name)
+        scale_bar(ax, length / pixel / width, name)
     return shown
-
-
-def _scale_bar(ax: Axes, share: float, name: str) -> None:
-    """Draw a bar as long as that share of the width, and its length on a dark ground: legible on any picture."""
-    from matplotlib.patches import Rectangle
-
-    ground = {"boxstyle": "square,pad=0.25", "facecolor": "black", "edgecolor": "none", "alpha": 0.6}
-    ax.add_patch(Rectangle((0.04, 0.04), share, 0.012, transform=ax.transAxes, facecolor="white", edgecolor="black"))
-    ax.text(0.04 + share / 2, 0.075, name, transform=ax.transAxes, color="white", ha="center", va="bottom", bbox=ground)
-
-
-def round_length(longest: float) -> float:
-    """Return the largest of 1, 2 and 5 times a power of ten that is at most `longest`."""
-    power = 10.0 ** math.floor(math.log10(longest))
-    return max(factor * power for factor in (1, 2, 5) if factor * power <= longest)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpu_stackcorr.backends.base import field_dtype
 from gpu_stackcorr.displacement_fields import displacement_field
-from gpu_stackcorr.folds import FoldReport, fold_report, percentage
+from gpu_stackcorr.folds import FoldReport, fold_report
 
 GRIDS = ((50, 10), (250, 5), (250, 10))
 """alpha and sigma of the grid panels: the notebook's."""
@@ -35,9 +35,8 @@ class Grid:
     @property
     def words(self) -> str:
         """How much of the slice is folded, and the least determinant."""
-        share = percentage(self.folds.folded, self.folds.voxels) if self.folds.folded else "nothing"
         least = f"{self.folds.minimum:.2f}".replace("-", "\N{MINUS SIGN}")
-        return f"{share} folded, least determinant {least}"
+        return f"{self.folds.words}, least determinant {least}"
 
 
 def grid_fields(
