@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from . import limits, record
 from .harness import OURS, Case, Contestant, Skip, missing, race
@@ -38,8 +37,8 @@ QUICK_LIMITS = {"array_bytes": 2**28, "side": 1024}
 
 OUT_OF_TIME = "a quick run had used up its time"
 
-Told = Callable[[str, str, list[dict[str, Any]]], None]
-"""Takes the operation and name of a case, and its rows: none yet where it begins."""
+Told = Callable[[str, str], None]
+"""Takes the operation and name of a case that begins."""
 
 
 def cases(operation: str, *, quick: bool = False) -> Iterator[Case | Skip]:
@@ -65,7 +64,9 @@ def run(
     for operation in operations:
         if operation in begun["finished"]:
             continue
-        begun["skipped"] = [entry for entry in begun["skipped"] if entry["operation"] != operation]
+        # What kept a former run from finishing these cases is tried again.
+        begun["skipped"] = [one for one in begun["skipped"] if one["operation"] != operation]
+        begun["failures"] = [one for one in begun["failures"] if one["operation"] != operation or one["case"]]
         try:
             finished = _operation(begun, operation, backend, path, ends, told)
         except Exception as error:  # where a case could not be made; the other modules go on
@@ -104,15 +105,15 @@ def _operation(
         if isinstance(case, Skip):
             begun["skipped"].append({"operation": case.operation, "case": case.name, "reason": case.reason})
         elif (case.operation, case.name) not in done:
-            told(case.operation, case.name, [])
-            told(case.operation, case.name, _raced(begun, case, backend))
+            told(case.operation, case.name)
+            _race(begun, case, backend)
             _write(path, begun)
         del case  # its memory, before the next is made
     return True
 
 
-def _raced(begun: record.Record, case: Case, backend: str | None) -> list[dict[str, Any]]:
-    """Race a case, add it to a record, and return its rows."""
+def _race(begun: record.Record, case: Case, backend: str | None) -> None:
+    """Race a case, and add it to a record."""
 
     def failed(contestant: Contestant, error: Exception) -> None:
         begun["failures"].append(_failure(case.operation, case.name, contestant.name, error))
@@ -120,10 +121,8 @@ def _raced(begun: record.Record, case: Case, backend: str | None) -> list[dict[s
     chosen = [racer for racer in case.contestants if backend is None or racer.backend in (None, backend)]
     limits = begun["limits"]
     raced = race(replace(case, contestants=chosen), seconds=begun["seconds"], limits=limits, failed=failed)
-    rows = [record.row_entry(row) for row in raced]
     begun["cases"].append(record.case_entry(case))
-    begun["rows"] += rows
-    return rows
+    begun["rows"] += [record.row_entry(row) for row in raced]
 
 
 def _failure(operation: str, case: str, contestant: str, error: Exception) -> dict[str, str]:

@@ -15,9 +15,6 @@ CASE_COLUMNS = ("group", "pixels", "bytes", "written", "operations", "arithmetic
 """What a row of the CSV says of its case."""
 
 
-FAILED = "Failed or wrong"
-
-
 def summary(found: Mapping[str, Any]) -> list[list[str]]:
     """Return a table with a row a case, those where a rival is faster first; the head is its first row."""
     cases = compared(found)
@@ -150,7 +147,7 @@ def details(one: Compared) -> list[list[str]]:
 def left_out(found: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return what was not measured, and why, by kind."""
     parts = {
-        FAILED: [f"{_title(one)}: {one['failure']}" for one in found["failures"]],
+        "Failed or wrong": [f"{_title(one)}: {one['failure']}" for one in found["failures"]],
         "Rivals that are not there": [f"{name}: {reason}" for name, reason in found["missing"].items()],
         "Left out": [f"{_title(one)}: {one['reason']}" for one in found["skipped"]],
     }

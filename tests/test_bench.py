@@ -257,12 +257,14 @@ def test_a_run_records_everything(tiny, tmp_path):
     assert found["limits"]["cpu"] == LIMITS
     assert found["machine"]["versions"]["numpy"] == np.__version__
     assert record.load(tmp_path / "results.json")["rows"] == found["rows"]
+    suite.run(found, ("first", "broken"), path=tmp_path / "results.json")
+    assert found["failures"] == [failure]
 
 
 def test_an_interrupted_run_loses_nothing_and_goes_on(tiny, tmp_path):
     path = tmp_path / "results.json"
 
-    def interrupt(operation, case, rows):
+    def interrupt(operation, case):
         if (operation, case) == ("second", "large"):
             raise KeyboardInterrupt
 

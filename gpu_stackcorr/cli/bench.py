@@ -18,7 +18,7 @@ RECORD, TABLE, TEXT, PAGE = "results.json", "results.csv", "results.md", "report
 Words = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="OPERATION...",
+        metavar="OPERATION",
         help="Operations to measure, all unless given; with --compare two result files, with --report one or more.",
         show_default=False,
     ),
@@ -147,10 +147,9 @@ def _write(record: Any, folder: Path) -> None:
             file.write_text(text, encoding="utf-8")
 
 
-def _tell(operation: str, case: str, rows: list[dict[str, Any]]) -> None:
+def _tell(operation: str, case: str) -> None:
     """Say on standard error which case begins."""
-    if not rows:
-        note(f"{operation}: {case}")
+    note(f"{operation}: {case}")
 
 
 def _tell_what_is_missing(record: Any) -> None:
