@@ -12,7 +12,7 @@ from gpu_stackcorr.displacement_fields import displacement_streams
 
 from . import counts, rivals_fields
 from .harness import Case, Skip
-from .images import CUBE, LARGE_CUBE, SLICE, free_memory, shown
+from .images import CUBE, LARGE_CUBE, SLICE, free_memory, is_large, shown
 from .paths import Path, device, difference, middle, ours
 
 QUICK = (("float32", SLICE, 5.0),)
@@ -33,7 +33,7 @@ def case(dtype: str, shape: tuple[int, ...], sigma: float) -> Case:
     streams = displacement_streams(len(shape), 0)
     how: dict[str, Any] = {"alpha": np.full(len(shape), ALPHA), "sigma": [sigma] * len(shape)}
     pixels, part, box = int(np.prod(shape)), slice(None), None
-    if pixels > rivals_fields.LARGE:
+    if is_large(shape):
         part = middle(shape[0])
         box = ((part.start, part.stop), *((0, size) for size in shape[1:]))
     # The specification in float64: SciPy's filter on the noise of NumPy's Philox.

@@ -12,7 +12,7 @@ from gpu_stackcorr import gaussian_filter
 
 from . import counts, rivals_smoothing
 from .harness import Case, Skip
-from .images import CUBE, LARGE_CUBE, SLICE, STACK, free_memory, highest, shown, smooth
+from .images import CUBE, LARGE_CUBE, SLICE, STACK, free_memory, highest, is_large, shown, smooth
 from .paths import Path, device, difference, middle, ours
 
 QUICK = (("float32", SLICE, 5.0), ("float32", (40, 64, 128), 4.0))
@@ -28,8 +28,6 @@ FULL = (
     ("float64", CUBE, 4.0),
     ("float32", LARGE_CUBE, 4.0),
 )
-LARGE = 2**24
-"""Pixels above which results are verified on some planes."""
 
 
 def case(dtype: str, shape: tuple[int, ...], sigma: float | tuple[float, ...]) -> Case:
@@ -69,11 +67,11 @@ def _errors(image: Any, sigma: tuple[float, ...]) -> tuple[Any, Any]:
     """Return what holds a result against SciPy in float64, and what does away from the border."""
     reach = [min(int(counts.TRUNCATE * s + 0.5), (n - 1) // 2) for s, n in zip(sigma, image.shape, strict=True)]
     part, planes = slice(None), slice(None)
-    if image.size > LARGE:  # some planes with all that they depend on
+    if is_large(image.shape):  # some planes with all that they depend on
         part = middle(len(image))
         planes = slice(part.start - reach[0], part.stop + reach[0])
     exact = ndimage.gaussian_filter(image[planes].astype(np.float64), sigma, truncate=counts.TRUNCATE)
-    if image.size > LARGE:
+    if is_large(image.shape):
         exact, reach = exact[reach[0] : len(exact) - reach[0]], [0, *reach[1:]]
     return difference(exact, part), difference(exact, part, margin=reach)
 

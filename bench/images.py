@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ SMALL_SLICE = (384, 512)
 STACK = (165, *SLICE)
 """The notebook's stack."""
 
+LARGE = 2**24
+"""Pixels above which results are verified on some planes, and rivals that compute something of their own not at all."""
+
 CUBE, LARGE_CUBE = (128, 128, 128), (512, 512, 512)
 DTYPES = ("uint8", "uint16", "float32", "float64")
 
@@ -22,6 +27,11 @@ DTYPES = ("uint8", "uint16", "float32", "float64")
 def shown(dtype: str, shape: tuple[int, ...]) -> str:
     """Return what cases call an image."""
     return f"{dtype}, {' x '.join(map(str, shape))}"
+
+
+def is_large(shape: Sequence[int]) -> bool:
+    """Whether an image has more than `LARGE` pixels."""
+    return math.prod(shape) > LARGE
 
 
 def stack(shape: tuple[int, int, int], dtype: str) -> Any:
@@ -41,7 +51,7 @@ def smooth(shape: tuple[int, ...], dtype: str, highest: float = 255.0) -> Any:
     """Return an image or volume with structures of some pixels, from 0 to `highest`."""
     noise = np.random.default_rng(0).standard_normal(shape, np.float32)
     # A large volume is smoothed plane by plane: a third of the time, and as good to interpolate.
-    image = ndimage.gaussian_filter(noise, (0, 2, 2) if noise.size > 2**24 else 2)
+    image = ndimage.gaussian_filter(noise, (0, 2, 2) if is_large(shape) else 2)
     image -= image.min()
     image *= highest / image.max()
     return image.astype(dtype)

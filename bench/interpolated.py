@@ -11,13 +11,10 @@ from scipy import ndimage
 
 from gpu_stackcorr import displacement_field
 
-from .images import highest, smooth
+from .images import highest, is_large, smooth
 from .paths import difference, middle
 
 ALPHA, SIGMA, SEED = 250.0, 5.0, 1
-
-LARGE = 2**24
-"""Pixels above which results are verified on some planes."""
 
 BYTES_PER_PIXEL = 110
 """Of memory that a case holds, its rivals' coordinates, maps and grids included, in three dimensions."""
@@ -65,7 +62,7 @@ def work(dtype: str, shape: tuple[int, ...], order: int, *, slices: bool = False
     # Coordinates are float64: p + d is exact for float32 displacements.
     coordinates = [np.indices(i.shape, np.float64) + f for i, f in zip(images, fields, strict=True)]
     which = range(min(4, len(images)))
-    part = middle(len(image)) if image.size > LARGE and not slices else slice(None)
+    part = middle(len(image)) if is_large(shape) and not slices else slice(None)
     exact = [
         ndimage.map_coordinates(images[n].astype(np.float64), coordinates[n][:, part], order=order, mode="reflect")
         for n in which

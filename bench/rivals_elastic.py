@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from .harness import Contestant, optional
+from .images import is_large
 from .paths import Path
 from .recipe import SEED, Given, against, recipe, recipe_noise
-from .rivals_fields import LARGE, cupy_field, float32_noise, opencv_field, torch_field, torch_noise, torch_weights
+from .rivals_fields import cupy_field, float32_noise, opencv_field, torch_field, torch_noise, torch_weights
 from .rivals_smoothing import taps
 from .tensors import Place, fetch, places
 
@@ -50,7 +51,7 @@ def torch_base(place: Place, shape: tuple[int, ...]) -> Any:
 
 def _error(noise: Callable[[], Any], given: Given) -> Callable[[Any], float] | None:
     """Return what holds a result against SciPy's with the noise that was drawn; None where that would take too long."""
-    return None if given.image.size > LARGE else against(noise(), given)
+    return None if is_large(given.image.shape) else against(noise(), given)
 
 
 def on_host(given: Given) -> Iterator[Contestant]:
@@ -67,8 +68,8 @@ def on_host(given: Given) -> Iterator[Contestant]:
         chain, error = partial(opencv_chain, modules[0], given, grid), _error(partial(float32_noise, shape), given)
         yield Contestant("OpenCV chain", chain, error, note="float32 coordinates")
     if image.ndim == 2 and image.dtype != np.float64 and (modules := optional("cv2", "albumentations")):
-        yield _albumentations(*modules, given)
-    if image.size <= LARGE and (modules := optional("elasticdeform")):
+        yield _albumentations(modules[0], modules[1], given)
+    if not is_large(shape) and (modules := optional("elasticdeform")):
         points = [max(4, size // SPACING) for size in shape]
         deform = partial(modules[0].deform_random_grid, image, sigma=OFFSET / 2, points=points, order=1, mode="reflect")
         yield Contestant("elasticdeform", deform, note=COARSE)
@@ -101,7 +102,7 @@ def with_tensors(given: Given) -> Iterator[Contestant]:
         yield _held(place, "torch: rand, convolution, grid_sample", chain, given)
     yield from _kornia(given) if given.image.ndim == 2 else ()
     yield from _monai(given)
-    if given.image.size <= LARGE:
+    if not is_large(given.image.shape):
         yield from _batchgenerators(given)
         yield from _torchio(given)
 
@@ -153,7 +154,7 @@ def _monai(given: Given) -> Iterator[Contestant]:
             name, note = "MONAI Rand3DElastic", "kernel cut at 3 sigma, mirrored about the last pixel"
         call = partial(_seeded, deform, tensor)
         error = None
-        if given.image.ndim == 3 and given.image.size <= LARGE:
+        if given.image.ndim == 3 and not is_large(given.image.shape):
             call()
             check = against(deform.rand_offset, given)
             error = lambda result, check=check: check(fetch(result)[0])  # noqa: E731

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from .harness import Contestant, optional
+from .images import is_large
 from .paths import Path, difference
 from .recipe import SEED, Given, recipe_field, recipe_noise, smoothed
 from .rivals_smoothing import taps
 from .tensors import Place, fetch, places
-
-LARGE = 2**24
-"""Voxels above which rivals are not verified: the reference would take longer than they do."""
 
 Error = Callable[[Any], float] | None
 
@@ -58,7 +56,7 @@ def torch_weights(place: Place, sigma: float) -> Any:
 
 def _error(noise: Callable[[], Any], shape: tuple[int, ...], alpha: float, sigma: float) -> Error:
     """Return what holds components of a displacement against SciPy in float64 with the noise that was drawn."""
-    if int(np.prod(shape)) > LARGE:
+    if is_large(shape):
         return None
     check = difference(smoothed(noise(), Given(np.empty(shape, np.float32), alpha, sigma)))
     return lambda field: check(field if isinstance(field, np.ndarray) else np.stack([*field]))

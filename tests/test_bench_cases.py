@@ -24,7 +24,7 @@ from gpu_stackcorr._bench import (  # noqa: E402
     bench_spline_filter,
     bench_warp,
     bench_warp_moments,
-    interpolated,
+    images,
     limits,
 )
 from gpu_stackcorr._bench.harness import Skip, race  # noqa: E402
@@ -68,10 +68,11 @@ def test_contestants_do_their_work(name):
     assert case.operations is None or case.operations > 0
 
 
-@pytest.mark.parametrize("make", [bench_gaussian_filter.case, bench_warp.case])
+@pytest.mark.parametrize(
+    "make", [module.case for module in (bench_gaussian_filter, bench_warp, bench_displacement, bench_elastic_transform)]
+)
 def test_large_images_are_verified_on_some_planes(make, monkeypatch):
-    monkeypatch.setattr(bench_gaussian_filter, "LARGE", 1000)
-    monkeypatch.setattr(interpolated, "LARGE", 1000)
+    monkeypatch.setattr(images, "LARGE", 1000)
     case = make("float32", (20, 24, 28), 1)
     assert all(row.error < 1e-2 for row in race(case, seconds=0) if row.backend)
 
