@@ -49,7 +49,7 @@ def test_channel_axes_that_are_not_allowed(channel_axis):
             call(channel_axis=channel_axis)
 
 
-# Fields of other kinds (test_displacement.py has their values).
+# Fields of other kinds (test_displacement_fields.py has their values).
 
 
 @pytest.mark.parametrize(
