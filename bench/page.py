@@ -18,6 +18,9 @@ from .words import milliseconds, significant, size, times
 
 TEMPLATE = Path(__file__).with_name("template.html")
 
+LONGEST_FIGURE = 24
+"""Characters: a median with its quartiles."""
+
 PLACES = {"cpu": "the CPU", "cuda": "the GPU"}
 
 
@@ -29,6 +32,7 @@ def render(found: Sequence[Mapping[str, Any]]) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["anchor"] = anchor
+    environment.tests["figure"] = is_figure
     with style():
         parts = [_part(number, record) for number, record in enumerate(found)]
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -51,7 +55,7 @@ def _part(number: int, record: Mapping[str, Any]) -> dict[str, Any]:
         "losses": tables.losses_table(lost) if lost else None,
         "summary": tables.summary({**record, "cases": [one.case for one in plain]}),
         "targets": targets(record),
-        "cases": [{"title": one.title, "table": tables.details(one)} for one in cases],
+        "cases": [{"title": one.title, "table": tables.details(one)} for one in cases if one.rows],
         "growth": growth_table(growing) if growing else None,
         "left_out": tables.left_out(record),
         "memory_method": record["memory_method"],
@@ -81,6 +85,11 @@ def data_uri(svg: str) -> str:
 def anchor(title: str) -> str:
     """Return a title as a name that an address may end in."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def is_figure(cell: str) -> bool:
+    """Whether a cell is a figure with its unit, which should stand in a line."""
+    return cell[:1].isdigit() and len(cell) <= LONGEST_FIGURE
 
 
 def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:

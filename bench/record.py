@@ -134,7 +134,7 @@ def completed(found: Mapping[str, Any]) -> Record:
     empty = Case(operation="", name="", pixels=0, contestants=())
     known = {(case["operation"], case["case"]): case for case in found.get("cases", [])}
     cases = []
-    for key in dict.fromkeys((row["operation"], row["case"]) for row in rows):
+    for key in dict.fromkeys([*known, *((row["operation"], row["case"]) for row in rows)]):
         unknown = {**case_entry(empty), "operation": key[0], "case": key[1], "pixels": None}
         cases.append({**unknown, **known.get(key, {})})
     return {

@@ -69,7 +69,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     if lost := losses(compared(found)):
         lines += ["## Where a rival is faster", "", *_grid(losses_table(lost))]
     lines += ["## All cases", "", *_grid(summary(found))]
-    for one in compared(found):
+    for one in filter(lambda one: one.rows, compared(found)):
         lines += [f"### {one.title}", "", *_grid(details(one))]
     for title, entries in left_out(found).items():
         lines += [f"## {title}", "", *(f"- {entry}" for entry in entries), ""]
@@ -116,12 +116,10 @@ def losses_table(lost: Sequence[Compared]) -> list[list[str]]:
 
 
 def details(one: Compared) -> list[list[str]]:
-    """Return everything that was measured in a case."""
+    """Return everything that was measured in a case; columns of which nothing is known are left out."""
     head = ["", "ms (quartiles)", "Gpixel/s", "GB/s", "times ours", "of limit", "bound by"]
     best = one.ours["median"] if one.ours else None
-    waited = any("wall" in row for row in one.rows)  # what a caller waits for, beside the time of the device
-    wall = ["wall ms"] if waited else []
-    table = [[*head, "memory", "on device", "first call, s", *wall, "error", "note"]]
+    table = [[*head, "memory", "on device", "first call, s", "wall ms", "error", "note"]]
     for row in one.rows:
         quartiles = f"{milliseconds(row['lower_quartile'])} to {milliseconds(row['upper_quartile'])}"
         table.append(
@@ -136,12 +134,13 @@ def details(one: Compared) -> list[list[str]]:
                 size(row["peak_host_bytes"]),
                 size(row["peak_device_bytes"]),
                 significant(row["first_call"]),
-                *([milliseconds(row.get("wall"))] if waited else []),
+                milliseconds(row.get("wall")),  # what a caller waits for, beside the time of the device
                 error(row["error"]),
                 row["note"],
             ]
         )
-    return table
+    known = [column for column in zip(*table, strict=True) if set(column[1:]) - {"", DASH}]
+    return [list(row) for row in zip(*known, strict=True)]
 
 
 def left_out(found: Mapping[str, Any]) -> dict[str, list[str]]:

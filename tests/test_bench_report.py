@@ -262,6 +262,13 @@ def test_the_page_of_one_path_without_rivals():
     assert "Where a rival is faster" not in text
 
 
+def test_a_case_in_which_all_failed_has_no_table():
+    found = record.completed({**record.new(seconds=0.1, quick=True), "cases": [case("warp", "a")], "rows": []})
+    assert tables.summary(found)[1] == ["warp", "a", *["–"] * 5]
+    assert "### warp" not in tables.markdown(found)
+    assert "warp" in read(page.render([found])).text
+
+
 # Files of bench/gpu.
 
 
