@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from . import notebook as notebook
     from . import transforms as transforms
     from .arrays import available_backends, get_backend, use_backend
+    from .block_deformation import deform_volume
     from .compositions import affine_displacement, compose_displacements
     from .correlation import image_correlation, noise_sweep, stack_correlation, transform_battery
     from .decorrelation import decorrelation_depth, split_advice
@@ -26,15 +27,18 @@ if TYPE_CHECKING:
     from .ndimage import gaussian_filter, map_coordinates, spline_filter
     from .outliers import find_outlier_slices
     from .phantoms import phantom
+    from .recipes import Recipe, make_recipe
     from .threads import use_threads
     from .volumes import open_volume
 
 _HOMES = {
+    "Recipe": "recipes",
     "affine_displacement": "compositions",
     "available_backends": "arrays",
     "compose_displacements": "compositions",
     "correlation_matrix": "matrices",
     "decorrelation_depth": "decorrelation",
+    "deform_volume": "block_deformation",
     "displacement_field": "displacement_fields",
     "elastic_transform": "deformation",
     "find_outlier_slices": "outliers",
@@ -45,6 +49,7 @@ _HOMES = {
     "invert_displacement": "inversion",
     "lag_correlation": "lags",
     "limit_folds": "folds",
+    "make_recipe": "recipes",
     "map_coordinates": "ndimage",
     "noise_sweep": "correlation",
     "open_volume": "volumes",
@@ -61,12 +66,14 @@ _HOMES = {
 _MODULES = ("notebook", "transforms")
 
 __all__ = [
+    "Recipe",
     "__version__",
     "affine_displacement",
     "available_backends",
     "compose_displacements",
     "correlation_matrix",
     "decorrelation_depth",
+    "deform_volume",
     "displacement_field",
     "elastic_transform",
     "find_outlier_slices",
@@ -77,6 +84,7 @@ __all__ = [
     "invert_displacement",
     "lag_correlation",
     "limit_folds",
+    "make_recipe",
     "map_coordinates",
     "noise_sweep",
     "notebook",

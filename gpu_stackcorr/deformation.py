@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from .arrays import choose, on_device, take
 from .backends.base import Backend, field_dtype
 from .deformation_checks import broadcasts, check_finite, check_interpolation, moving_axes
-from .displacement_fields import TRUNCATE, displacement_on, scales_in_voxels
+from .displacement_fields import TRUNCATE, displacement_on, entries, scales_in_voxels
 from .errors import ParameterError
+from .folds import warn_of_folds
 from .random_fields import whole_box
 
 
@@ -223,7 +224,7 @@ def elastic_transform(
     shape = subject.shape
     if len(shape) not in (2, 3):
         raise ParameterError(f"image has {len(shape)} dimensions: allowed are 2 and 3, and channels by channel_axis")
-    axes = moving_axes(axes, len(shape), trailing=np.size(sigma) < len(shape))
+    axes = moving_axes(axes, len(shape), trailing=entries(sigma) < len(shape))
     check_interpolation(order, mode)
     how: dict[str, Any] = {"axes": axes, "method": method, "spacing": spacing, "shared": shared}
     if random_state is None:
@@ -235,7 +236,7 @@ def elastic_transform(
     else:
         field = _drawn_displacement(engine, shape, alpha, sigma, random_state, **how)
     if check_folds or (check_folds is None and not on_device(image)):
-        pass  # TODO: warn_of_folds(engine, field, axes)
+        warn_of_folds(engine, field, axes)
     return subject.pulled(engine, field, axes=axes, order=order, mode=mode, cval=cval)
 
 

@@ -114,7 +114,7 @@ def displacement_field(
     (2, 10, 64, 64)
     """
     shape = check_shape(shape)
-    axes = moving_axes(axes, len(shape), trailing=_length(sigma) < len(shape))
+    axes = moving_axes(axes, len(shape), trailing=entries(sigma) < len(shape))
     check_choice("mode", mode, INTERPOLATION_MODES)
     box = whole_box(shape) if box is None else check_box(box, shape)
     engine = get_backend(backend)
@@ -176,7 +176,7 @@ def scales_in_voxels(
     )
     moving = [sizes[axis] for axis in axes]
     alphas = _numbers("alpha", alpha, moving, f"a number of 0 or more, or {count} of them")
-    whole = count < ndim and _length(sigma) == ndim
+    whole = count < ndim and entries(sigma) == ndim
     if whole and shared:
         raise ParameterError(
             f"shared = True with sigma = {sigma!r}: allowed is a sigma for the {count} axes that move, "
@@ -204,7 +204,7 @@ def _numbers(
     return quotients
 
 
-def _length(value: Any) -> int:
+def entries(value: Any) -> int:
     """Return how many entries a parameter has; 0 for a number."""
     try:
         return len(value)

@@ -10,6 +10,8 @@ from test_elastic_transform import image_of, pulled
 from gpu_stackcorr import displacement_field, elastic_transform, warp
 from gpu_stackcorr.errors import ParameterError
 
+pytestmark = pytest.mark.filterwarnings("ignore::gpu_stackcorr.errors.FoldWarning")  # small images, large fields
+
 # Channels.
 
 

@@ -13,6 +13,8 @@ from gpu_stackcorr import displacement_field, elastic_transform, warp
 from gpu_stackcorr.errors import InputTypeError, ParameterError
 from gpu_stackcorr.random_fields import Axis, Purpose, check_seed, grow_box, seed_or_fresh, stream, whole_box
 
+pytestmark = pytest.mark.filterwarnings("ignore::gpu_stackcorr.errors.FoldWarning")  # small images, large fields
+
 INTEGERS = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
 
 

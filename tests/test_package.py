@@ -293,7 +293,7 @@ def test_there_are_doctests():
         "deformation",
         "displacement_fields",
         "notebook",
-        "transforms",
+        "transforms.compose",
     ):
         found = finder.find(importlib.import_module(f"gpu_stackcorr.{name}"))
         assert any(test.examples for test in found), name

@@ -31,6 +31,7 @@ class Compose(Transform):
 
     Examples
     --------
+    >>> from gpu_stackcorr.transforms import flip_right_left, rotate_90
     >>> Compose(flip_right_left, rotate_90).name
     'flip_right_left, rotate_90'
     """

@@ -19,6 +19,7 @@ from gpu_stackcorr.deformation_checks import check_interpolation, check_scale
 from gpu_stackcorr.displacement_fields import displacement_on
 from gpu_stackcorr.errors import ParameterError
 from gpu_stackcorr.random_fields import check_seed, seed_or_fresh, whole_box
+from gpu_stackcorr.recipes import Recipe, make_recipe
 
 from .base import Transform
 from .permutations import Permutation
@@ -147,6 +148,22 @@ class Elastic(Deformation):
             seed=self.seed,
             index=index,
             check_folds=self.check_folds,
+        )
+
+    def recipe(self, shape: Sequence[int], *, index: int = 0) -> Recipe:
+        """Return the recipe of the field of an image of `shape` (without channels); the seed must be known."""
+        if self.seed is None:
+            raise ParameterError("seed = None: allowed for a recipe are the integers 0 to 2^64 - 1")
+        return make_recipe(
+            shape,
+            self.alpha,
+            self.sigma,
+            seed=self.seed,
+            index=index,
+            axes=self.axes,
+            method=self.method,
+            spacing=self.spacing,
+            shared=self.shared,
         )
 
     def followed_by(
