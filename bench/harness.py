@@ -25,9 +25,6 @@ OURS = "gpu_stackcorr"
 
 FEWEST_ROUNDS = 3
 
-GROUPS = ("operation", "experiment", "scaling")
-"""Kinds of cases: one operation, an experiment of the notebook from end to end, one of a series that grows."""
-
 
 def path_name(backend: str) -> str:
     """Return the name of our contestant that does exactly the case's work on a backend."""
@@ -93,7 +90,7 @@ class Case:
     operations : int, optional
         Arithmetic by count; a multiply-add is two.
     group : str
-        One of `GROUPS`.
+        ``operation``; ``experiment``, one of the notebook's from end to end; ``scaling``, one of a series that grows.
     parameters : mapping
         Plain values; in ``scaling`` the one that varies in the series stands first.
     written : int
