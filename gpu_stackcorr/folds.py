@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLOCK = 1 << 18
-"""Voxels that are looked at at once on the host: 19 MB of derivatives of a volume."""
+"""Voxels that are looked at at once on the host: for `limit_folds` up to 40 MB."""
 
 HALVINGS = 60
 """Of an interval of scales: more than float64 tells apart."""

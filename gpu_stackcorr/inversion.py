@@ -67,8 +67,8 @@ def invert_displacement(
     -----
     Newton's iteration on all voxels at once by the backend's `warp`, with differences of the displacement for its
     derivative, and steps that are halved where they lead astray. Where that does not end, as in fields that are rough
-    from voxel to voxel, the way of `transform_points` is taken, on the host. Beyond the result it takes memory for
-    three fields and twice their derivative, of all slices or, where the first axis does not move, of a block of them.
+    from voxel to voxel, the way of `transform_points` is taken, on the host. It takes memory for 13 displacements of a
+    plane or 16 of a volume: of all slices or, where the first axis does not move, of a block of them.
 
     Examples
     --------
@@ -163,7 +163,7 @@ def refuse_folds(engine: Backend, field: Array, axes: Sequence[int]) -> None:
 
 
 def _checked_points(points: ArrayLike, shape: tuple[int, ...], axes: Sequence[int]) -> Floats:
-    """Return points as float64, with 0 for a slice where one displacement serves all; or raise ParameterError."""
+    """Return points as float64, or raise ParameterError."""
     try:
         places = np.array(points, np.float64)
     except (TypeError, ValueError) as error:
