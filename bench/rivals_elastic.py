@@ -96,7 +96,7 @@ def with_tensors(given: Given) -> Iterator[Contestant]:
     """Yield what stands on PyTorch, for float32 images."""
     if given.image.dtype != np.float32:
         return
-    for place, *_ in places():
+    for place, *_ in places(host=not is_large(given.image.shape)):  # see rivals_fields.with_tensors
         tensor, base = place.put(given.image)[None, None], torch_base(place, given.image.shape)
         chain = partial(torch_chain, place, given, tensor, torch_weights(place, given.sigma), base)
         yield _held(place, "torch: rand, convolution, grid_sample", chain, given)

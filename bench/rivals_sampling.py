@@ -22,7 +22,12 @@ Error = Callable[[Any], float]
 Images = Sequence[Any]
 """Images (Y, X) or one volume (Z, Y, X); their coordinates are (2, Y, X) or (3, Z, Y, X), float64."""
 
-CONVOLUTION = "cubic convolution, not a spline"
+OTHERWISE = {
+    0: "; another pixel here and there, where float32 is nearest to two",
+    3: "; cubic convolution, not a spline",
+}
+"""What they do otherwise, by order."""
+
 MIRRORED = "mirrored about the last pixel; error away from the border"
 
 
@@ -43,7 +48,7 @@ def on_host(images: Images, coordinates: Images, order: int, error: Error) -> It
     kind = {0: cv2.INTER_NEAREST, 1: cv2.INTER_LINEAR, 3: cv2.INTER_CUBIC}[order]
     given = [(image, *c.astype(np.float32)[::-1]) for image, c in pairs]
     remap = partial(cv2.remap, interpolation=kind, borderMode=cv2.BORDER_REFLECT)
-    note = f"float32 maps made before{'; ' + CONVOLUTION if order == 3 else ''}"
+    note = f"float32 maps made before{OTHERWISE.get(order, '')}"
     yield Contestant("OpenCV remap", partial(one_by_one, remap, given), error, note=note)
 
 
@@ -59,7 +64,7 @@ def with_tensors(images: Images, coordinates: Images, order: int, error: Error) 
     kinds = {0: "nearest", 1: "bilinear", **({3: "bicubic"} if ndim == 2 else {})}
     if dtype.kind != "f" or order not in kinds:
         return
-    note = f"; {CONVOLUTION}" if order == 3 else ""
+    note = f"grid made before{OTHERWISE.get(order, '')}"
     for place, *_ in places():
         given = [
             (place.put(image)[None, None], place.put(grid(c, dtype))[None])
@@ -71,7 +76,7 @@ def with_tensors(images: Images, coordinates: Images, order: int, error: Error) 
             f"torch grid_sample{place.suffix}",
             partial(one_by_one, sample, given),
             lambda results: error([fetch(r)[0, 0] for r in results]),
-            note=f"grid made before{note}",
+            note=note,
             synchronise=place.synchronise,
         )
 
@@ -91,7 +96,7 @@ def kornia(images: Images, coordinates: Images, order: int, inside: Error) -> It
             f"kornia remap{place.suffix}",
             partial(one_by_one, partial(transform.remap, **how), given),
             lambda results: inside([fetch(r)[0, 0] for r in results]),
-            note=f"maps made before; {MIRRORED}",
+            note=f"float32 maps made before{OTHERWISE.get(order, '')}; {MIRRORED}",
             synchronise=place.synchronise,
         )
 
