@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -58,7 +58,7 @@ class Point(NamedTuple):
         self,
         make: Make,
         error: Callable[[Any], float] | None,
-        tolerance: float | Mapping[str, float],
+        tolerance: float,
         pixels: int,
         *,
         backends: Sequence[str] = (),

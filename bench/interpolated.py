@@ -89,9 +89,8 @@ def _margin(field: Any) -> int:
     return min(int(np.abs(field).max()) + 2, min(field.shape[-2:]) // 3)
 
 
-def tolerance(dtype: str) -> dict[str, float]:
-    """Return what errors of ours may be: an integer is rounded; float32 is computed in float32."""
-    allowed = {"float32": 1e-5 * 255, "float64": 1e-12 * 255}.get(dtype, 0.5 + 1e-3)
-    if dtype == "uint16":
-        allowed = 0.5 + 1e-5 * 65535  # in float32 before it is rounded
-    return dict.fromkeys(("numpy", "numba", "cuda"), allowed)
+def tolerance(dtype: str) -> float:
+    """Return what errors of ours may be: 1e-5 of the range in float32; integers are rounded after that."""
+    if dtype == "float64":
+        return 1e-12 * highest(dtype)
+    return 1e-5 * highest(dtype) + (0.0 if dtype == "float32" else 0.5)

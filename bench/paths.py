@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +66,7 @@ def device() -> Path | None:
 def ours(
     make: Callable[[Path], Callable[[], Any]],
     error: Callable[[Any], float] | None,
-    tolerance: float | Mapping[str, float],
+    tolerance: float,
     *,
     also: str = "",
     backends: Sequence[str] = (),
@@ -80,7 +80,7 @@ def ours(
         From a path to the call; it places the arrays, which is not timed.
     error : callable
         From a result on the host to its error.
-    tolerance : float, or one a backend
+    tolerance : float
     also : str
         What the call does beside the case's work: it is named by that.
     backends : sequence of str
@@ -90,8 +90,7 @@ def ours(
     """
     for path in paths(*backends):
         name = f"{OURS}, {also}, {path.backend} backend" if also else path_name(path.backend)
-        allowed = tolerance if isinstance(tolerance, (int, float)) else tolerance[path.backend]
-        yield Contestant(name, make(path), error, allowed, backend=path.backend, synchronise=path.synchronise, **rest)
+        yield Contestant(name, make(path), error, tolerance, backend=path.backend, synchronise=path.synchronise, **rest)
 
 
 def difference(reference: Any, part: Any = ..., *, margin: Sequence[int] = ()) -> Callable[[Any], float]:
