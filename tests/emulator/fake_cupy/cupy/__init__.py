@@ -34,13 +34,36 @@ __all__ = [
     "empty",
     "from_dlpack",
     "get_default_memory_pool",
+    "linalg",
     "ndarray",
     "random",
 ]
 
 
+class linalg:  # noqa: N801
+    """``cupy.linalg``, in part."""
+
+    @staticmethod
+    def norm(x):
+        """Return the length of a vector."""
+        import numpy
+
+        return lifted(numpy.linalg.norm)(x)
+
+
 class random:  # noqa: N801
     """``cupy.random``, in part."""
+
+    @staticmethod
+    def default_rng(seed):
+        """Return a generator."""
+        import numpy
+
+        generator = numpy.random.default_rng(seed)
+        generator_of_device = type("Generator", (), {})()
+        generator_of_device.random = lifted(generator.random)
+        generator_of_device.standard_normal = lifted(generator.standard_normal)
+        return generator_of_device
 
     @staticmethod
     def random(size, dtype="f8"):

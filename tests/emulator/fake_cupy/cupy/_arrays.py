@@ -10,7 +10,19 @@ from emulator.device import EmulatedDevice
 DEVICE = EmulatedDevice("random", memory_bytes=2**30)
 
 FUNCTIONS = {
-    *("arange", "array_equal", "broadcast_to", "concatenate", "corrcoef", "diff", "dot", "einsum", "flatnonzero"),
+    *(
+        "arange",
+        "array_equal",
+        "broadcast_to",
+        "concatenate",
+        "copyto",
+        "corrcoef",
+        "diagonal",
+        "diff",
+        "dot",
+        "einsum",
+        "flatnonzero",
+    ),
     *("full", "gradient", "isfinite", "isnan", "logical_and", "matmul", "mean", "median", "meshgrid", "moveaxis"),
     *("ndim", "ones"),
     *("pad", "ravel", "reshape", "rot90", "shape", "size", "sqrt", "stack", "std", "sum", "where", "zeros"),
@@ -18,7 +30,22 @@ FUNCTIONS = {
 """NumPy's functions that are CuPy's as well and are needed; those that take arrays of ours NumPy hands over."""
 
 VIEWS = ("ravel", "reshape", "squeeze", "swapaxes", "transpose", "view")
-RESULTS = ("all", "any", "argmax", "astype", "copy", "cumsum", "dot", "max", "mean", "min", "nonzero", "std", "sum")
+RESULTS = (
+    "all",
+    "any",
+    "argmax",
+    "astype",
+    "copy",
+    "cumsum",
+    "dot",
+    "fill",
+    "max",
+    "mean",
+    "min",
+    "nonzero",
+    "std",
+    "sum",
+)
 FACTS = ("dtype", "flags", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
 
 
@@ -255,6 +282,10 @@ class _Function:
 
 class _Pool:
     """The memory pool, which holds nothing in reserve."""
+
+    def total_bytes(self):
+        """Return 0: what is held is not known."""
+        return 0
 
     def free_bytes(self):
         """Return 0."""

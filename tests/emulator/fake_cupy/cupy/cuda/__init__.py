@@ -13,6 +13,7 @@ class Device:
     """The one device."""
 
     compute_capability = "90"
+    mem_info = (2**30, 2**30)
 
     def __init__(self, device=None):
         self.id = 0 if device is None else int(device)

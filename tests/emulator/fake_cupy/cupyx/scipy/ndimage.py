@@ -5,3 +5,4 @@ from scipy import ndimage
 
 gaussian_filter = lifted(ndimage.gaussian_filter)
 map_coordinates = lifted(ndimage.map_coordinates)
+spline_filter = lifted(ndimage.spline_filter)
