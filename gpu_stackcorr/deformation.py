@@ -85,8 +85,8 @@ def warp(
             f"displacement has shape {field.shape}: allowed is ({len(axes)}, ...) that broadcasts to {subject.shape}"
         )
     check_interpolation(order, mode)
-    if not on_device(displacement):
-        check_finite("displacement", field)
+    if not on_device(displacement) and check_finite("displacement", field) == (0, 0):
+        order = min(order, 1)  # what does not move comes back to the bit
     return subject.pulled(engine, field, axes=axes, order=order, mode=mode, cval=cval)
 
 
@@ -235,7 +235,9 @@ def elastic_transform(
         )
     else:
         field = _drawn_displacement(engine, shape, alpha, sigma, random_state, **how)
-    if check_folds or (check_folds is None and not on_device(image)):
+    if not np.any(alpha):
+        order = min(order, 1)  # what does not move comes back to the bit
+    elif check_folds or (check_folds is None and not on_device(image)):
         warn_of_folds(engine, field, axes)
     return subject.pulled(engine, field, axes=axes, order=order, mode=mode, cval=cval)
 

@@ -88,14 +88,16 @@ def moving_axes(axes: Sequence[int] | None, ndim: int, *, trailing: bool = False
     return moving
 
 
-def check_finite(name: str, array: NDArray[Any]) -> None:
-    """Raise ParameterError where a floating array of the host has NaN or infinite values.
+def check_finite(name: str, array: NDArray[Any]) -> tuple[float, float]:
+    """Return the least and the largest value of a floating array of the host, or raise ParameterError.
 
-    The least and the largest value tell, at the speed of memory and without a mask of the array's size.
+    These two tell of NaN and infinity, at the speed of memory and without a mask of the array's size.
     """
-    if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    if not (isfinite(low) and isfinite(high)):
         count = array.size - np.count_nonzero(np.isfinite(array))
         raise ParameterError(f"{name} has {count} values that are NaN or infinite: allowed are finite numbers")
+    return low, high
 
 
 def broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:

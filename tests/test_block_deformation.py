@@ -61,9 +61,10 @@ def both(image, *, memory, labels=None, **how):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("order", "dtype"), [(0, "uint16"), (1, "uint8"), (1, "float32"), (1, "float64")])
 def test_blocks_are_those_of_the_whole_to_the_bit(backend, order, dtype, mode):
-    image, labels = image_of(dtype), image_of("uint64", seed=1) + np.uint64(2**63)
-    how = {"alpha": (30, 60, 60), "sigma": 2, "seed": 5, "index": 3, "order": order, "mode": mode, "cval": 7}
-    memory = 900_000 if dtype == "float64" else 600_000
+    shape = (6, 9, 60)
+    image, labels = image_of(dtype, shape), image_of("uint64", shape, seed=1) + np.uint64(2**63)
+    how = {"alpha": (5, 10, 10), "sigma": 1, "seed": 5, "index": 3, "order": order, "mode": mode, "cval": 7}
+    memory = 170_000 if dtype == "float64" else 100_000
     whole, blocks, count = both(image, labels=labels, memory=memory, backend=backend.name, **how)
     assert count > 3
     np.testing.assert_array_equal(blocks[0], whole[0])
@@ -87,7 +88,7 @@ def test_blocks_of_orders_with_a_prefilter(backend, order, mode):
         {"alpha": 20, "sigma": 2, "axes": (1, 2), "shared": True},
         {"alpha": 20, "sigma": (1, 2, 2), "axes": (1, 2)},
         {"alpha": 4, "sigma": 6, "method": "grid"},
-        {"alpha": 80, "sigma": 8, "spacing": 4},
+        {"alpha": 40, "sigma": 4, "spacing": 4},
         {"alpha": 0, "sigma": 0},
         {"alpha": 900, "sigma": 1},
     ],

@@ -255,7 +255,7 @@ def test_the_dtype_does_not_change_the_field(backend):
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, "float32", "float64"])
-@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("order", range(6))
 @pytest.mark.parametrize("mode", ["reflect", "constant", "wrap"])
 def test_alpha_zero_is_the_identity(backend, dtype, order, mode):
     image = image_of(dtype)
@@ -263,6 +263,8 @@ def test_alpha_zero_is_the_identity(backend, dtype, order, mode):
     same = elastic_transform(image, 0, 3, seed=1, order=order, mode=mode, labels=labels, backend=backend.name)
     np.testing.assert_array_equal(same[0], image)
     np.testing.assert_array_equal(same[1], labels)
+    field = np.zeros((2, *image.shape), np.float32)
+    np.testing.assert_array_equal(warp(image, field, order=order, mode=mode, backend=backend.name), image)
 
 
 def test_sigma_zero_leaves_the_noise_alone(backend):
