@@ -3,7 +3,7 @@
 d is linear along each axis between its voxels, so that y + d(y) has kinks where cells of voxels meet: a step that leads
 into another cell may miss. Steps are halved then, and every other one is taken by the derivative of the cell that was
 met. Points that come to no end so, few in ten thousand where nothing folds, begin anew in every cell whose corners lead
-around x: y is in one of them.
+around x, as y is in one of them, and in halves of these where that is not enough.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ CHUNK = 1 << 17
 
 SEARCHED = 1000
 """Points of a chunk, beside one in a hundred, that are searched for: where more are lost, the displacement folds."""
+
+PARTS = 1 << 14
+"""Of cells that may hold a point, at most."""
+
+HALVINGS = 24
+"""Of a cell in which a point is searched for."""
 
 
 class Interpolant:
@@ -142,24 +148,46 @@ def _iterate(
 def _by_search(
     moving: Interpolant, x: Floats, point: int, reach: NDArray[np.intp], tolerance: float
 ) -> tuple[Floats, float]:
-    """Return what comes of the iteration from every cell near x that may hold its y: the corners say where it leads."""
+    """Return what comes of the iteration from every cell near x that may hold its y, or from ever smaller parts of it.
+
+    What is linear along each axis takes all its values in a box between those at the corners.
+    """
     first = np.floor(x).astype(np.intp) - reach
     grid = np.ogrid[tuple(slice(start, start + 2 * n + 2) for start, n in zip(first, reach, strict=True))]
-    corners = [q + moving.samples(i, grid, point) - goal for i, (q, goal) in enumerate(zip(grid, x, strict=True))]
     held = np.ones(2 * reach + 1, bool)
-    for distance in corners:
-        parts = [
-            distance[tuple(slice(up, n - 1 + up) for up, n in zip(corner, distance.shape, strict=True))]
+    for component, (q, goal) in enumerate(zip(grid, x, strict=True)):
+        miss = q + moving.samples(component, grid, point) - goal
+        sides = [
+            miss[tuple(slice(up, n - 1 + up) for up, n in zip(corner, miss.shape, strict=True))]
             for corner in product((0, 1), repeat=len(x))
         ]
-        held &= (np.minimum.reduce(parts) <= 0) & (np.maximum.reduce(parts) >= 0)
-    starts = np.argwhere(held) + first + 0.5
-    if not len(starts):
-        return x, inf
-    which = np.full(len(starts), point)
-    y, distance = _iterate(moving, np.broadcast_to(x, starts.shape), starts, which, tolerance)
-    nearest = int(np.argmin(distance))
-    return y[nearest], float(distance[nearest])
+        held &= (np.minimum.reduce(sides) <= 0) & (np.maximum.reduce(sides) >= 0)
+    boxes, size = (np.argwhere(held) + first).astype(np.float64), 1.0
+    best, least = x, inf
+    for _ in range(HALVINGS):
+        if not 0 < len(boxes) <= PARTS:
+            break
+        starts = boxes + size / 2
+        y, distance = _iterate(moving, np.broadcast_to(x, starts.shape), starts, np.full(len(starts), point), tolerance)
+        nearest = int(np.argmin(distance))
+        if distance[nearest] < least:
+            best, least = y[nearest], float(distance[nearest])
+        if least < tolerance:
+            break
+        size /= 2
+        boxes = _halves_around(moving, x, point, boxes, size)
+    return best, least
+
+
+def _halves_around(moving: Interpolant, x: Floats, point: int, boxes: Floats, size: float) -> Floats:
+    """Return those halves (along each axis) of boxes, now of that size, whose corners lead around x."""
+    corners = np.array(list(product((0.0, 1.0), repeat=len(x))))
+    boxes = (boxes[:, np.newaxis] + size * corners).reshape(-1, len(x))
+    ends = (boxes[:, np.newaxis] + size * corners).reshape(-1, len(x))
+    cells = np.repeat(boxes + size / 2, len(corners), axis=0)
+    miss = (ends + moving(ends, cells, np.full(len(ends), point))[0] - x).reshape(len(boxes), len(corners), -1)
+    around: Floats = boxes[((miss.min(axis=1) <= 0) & (miss.max(axis=1) >= 0)).all(axis=1)]
+    return around
 
 
 def solve_linear(matrix: Sequence[Sequence[Array]], right: Sequence[Array]) -> list[Array]:

@@ -210,6 +210,7 @@ def test_points_where_it_folds():
 
 def test_points_without_a_place(monkeypatch):
     monkeypatch.setattr(inverse_points, "STEPS", 0)
+    monkeypatch.setattr(inverse_points, "HALVINGS", 0)
     with pytest.raises(
         InversionError, match=r"1 of 1 points have no place that was found, first point 0 at \(1, 2.5\)"
     ):
@@ -253,3 +254,19 @@ def test_wrong_displacements():
 def test_an_inverse_does_not_fold():
     field = smooth((40, 41), 2, 3, minimum=0.3)
     assert fold_report(invert_displacement(field, backend="numpy")).folded == 0
+
+
+def test_a_field_that_folds_between_voxels_only():
+    """Where differences over two voxels do not fold, those of one may: there are several places, and one is found."""
+    field = np.zeros((2, 9, 10))
+    field[0, 2:7:2], field[1, :, 2:7:2] = -1.4, 1.3
+    assert fold_report(field, backend="numpy").minimum > 0
+    inverse = invert_displacement(field, backend="numpy")
+    assert residual(field, inverse, (0, 1)) < 1e-3
+
+
+def test_a_long_way_along_an_axis_of_one_voxel():
+    field = np.zeros((2, 12, 1))
+    field[1, :, 0] = np.random.default_rng(0).normal(0, 700, 12)
+    inverse = invert_displacement(field, backend="numpy")
+    assert residual(field, inverse, (0, 1)) < 1e-3
