@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 BLOCK = 1 << 18
 """Voxels that are looked at at once on the host: for `limit_folds` up to 40 MB."""
 
+ALIKE = 1e-9
+"""Determinants that differ by so little, as a part of them, are one."""
+
 HALVINGS = 60
 """Of an interval of scales: more than float64 tells apart."""
 
@@ -261,6 +264,8 @@ def _determinants(engine: Backend, field: Array, axes: Sequence[int]) -> Iterato
 
 def _bin_edges(bins: int | ArrayLike, minimum: float, maximum: float) -> NDArray[np.float64]:
     """Return the edges of the bins that were asked for, or raise ParameterError."""
+    if maximum - minimum < ALIKE * max(abs(minimum), abs(maximum), 1):
+        minimum = maximum = (minimum + maximum) / 2  # bins within the last digits have no width: NumPy takes 1 about it
     try:
         return np.histogram_bin_edges([minimum, maximum], bins).astype(np.float64)
     except (TypeError, ValueError) as error:
@@ -310,10 +315,10 @@ def _scale_within(coefficients: NDArray[np.float64], minimum: float, most: float
 def _least_until(coefficients: NDArray[np.float64], end: float) -> NDArray[np.float64]:
     """Return the least value of each polynomial from 0 to `end`: at the ends, or where its derivative is 0."""
     c1, c2, c3 = coefficients
-    with np.errstate(divide="ignore", invalid="ignore"):  # NaN where there is no such place
+    with np.errstate(all="ignore"):  # NaN where there is no such place
         root = np.sqrt(c2 * c2 - 3 * c1 * c3)
-        sum_ = -(c2 + np.copysign(root, c2))
-        turns = [sum_ / (3 * c3), c1 / sum_]
+        larger = -(c2 + np.copysign(root, c2))  # of the two, the one whose terms have one sign
+        turns = [larger / (3 * c3), c1 / larger]
     least = np.ones(len(c1))
     for s in (*(np.clip(np.nan_to_num(turn, nan=0.0, posinf=end, neginf=0.0), 0, end) for turn in turns), end):
         least = np.minimum(least, 1 + s * (c1 + s * (c2 + s * c3)))

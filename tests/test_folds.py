@@ -67,6 +67,14 @@ def test_a_constant_displacement(backend):
     assert report.largest_displacement == pytest.approx(18**0.5)
 
 
+def test_determinants_that_differ_in_their_last_digits(backend):
+    """As those of an affine map do."""
+    y, x = np.mgrid[:30, :40]
+    report = fold_report(np.stack([0.1 * y + 0.3 * x, 0.7 * x - 0.2 * y]), backend=backend.name)
+    assert 0 < report.maximum - report.minimum < 1e-12
+    assert report.counts.max() == report.counts.sum() == 1200
+
+
 @pytest.mark.parametrize("bins", [1, 7, [-1, 0, 0.5, 2]])
 def test_bins(bins):
     rough = field((20, 30), 2, size=0.5)
