@@ -41,9 +41,9 @@ def decorrelation_depth(result: StackCorrelation | LagCorrelation, *, threshold:
     Notes
     -----
     The interval is as good as the bands are. With ``ci="tiles"`` these assume a stack that is stationary and wider
-    than a few of its structures, as `lag_correlation` says; where they are saturated, and with ``"fisher"`` always, do
-    not trust it: it is too narrow. Slices beyond this depth are less alike than the threshold, at zero shift and
-    linearly; that is no proof of independence.
+    than a few of its structures, with ``"effective"`` a Gaussian one, as `lag_correlation` says; where they are
+    saturated, and with ``"fisher"`` always, do not trust it: it is too narrow. Slices beyond this depth are less alike
+    than the threshold, at zero shift and linearly; that is no proof of independence.
 
     The distance at which an interval first includes zero is not a measure of decorrelation: less data would make it
     smaller.
@@ -137,7 +137,8 @@ def split_advice(result: LagCorrelation, *, max_r: float = 0.1, confidence_level
     r itself falls below `max_r` too early in up to every second stack; the upper bound of an interval that holds does
     so in one of forty. An interval's including zero is no criterion: less data makes that happen
     earlier. The advice is as good as the intervals, which assume a stationary stack wider than a few of its structures
-    (see `lag_correlation`): do not trust it where `.saturated` is set, or with ``ci="fisher"``. A small linear
+    (see `lag_correlation`): do not trust it where `.saturated` is set, with ``ci="fisher"``, or with ``"effective"`` of
+    stacks that are not Gaussian. A small linear
     correlation at zero shift is no proof of independence: neurons that pass through both parts of a stack still do.
 
     Examples
@@ -153,7 +154,9 @@ def split_advice(result: LagCorrelation, *, max_r: float = 0.1, confidence_level
     if not 0 < max_r < 1:
         raise ParameterError(f"max_r = {max_r!r}: allowed are numbers between 0 and 1")
     if result.method == "none":
-        raise ParameterError("result has no intervals, ci = None: allowed are those of 'tiles' and 'fisher'")
+        raise ParameterError(
+            "result has no intervals, ci = None: allowed are those of 'tiles', 'effective' and 'fisher'"
+        )
     high = result.confidence_interval(confidence_level).high
     below = np.flatnonzero(high < max_r)
     separation = int(below[0]) if below.size else None

@@ -218,25 +218,111 @@ def effective(image_1: Floats, image_2: Floats, mask: NDArray[np.bool_] | None =
     valid = np.ones(image_1.shape) if mask is None else mask.astype(np.float64)
     if min(image_1.shape) < GRID:
         return too_small(())
-    size = tuple(2 * n for n in image_1.shape)
-    pairs = np.rint(_lag_products(valid, size))
-    rho_1, rho_2 = (_autocorrelation(image, valid, pairs, size) for image in (image_1, image_2))
+    pairs = np.rint(_lag_products(lag_power(valid), valid.shape))
+    rho_1, rho_2 = (_autocorrelation(image, valid, pairs) for image in (image_1, image_2))
     n = pairs[0, 0]
     n_eff = np.asarray(np.clip(1 + n * n / max((pairs * rho_1 * rho_2).sum(), 1.0), 1.0, n))
     return fisher(n_eff)._replace(n_eff=n_eff)
 
 
-def _lag_products(values: Floats, size: tuple[int, ...]) -> Floats:
-    """Return the sums of products of an image with itself at every lag, lag (0, 0) first, by zero-padded FFT."""
-    return np.asarray(np.fft.irfft2(np.abs(np.fft.rfft2(values, size)) ** 2, size))
+def effective_of_means(r: Floats, known: NDArray[np.bool_], power: Floats, valid: Floats) -> Uncertainty:
+    """Return the uncertainty of the mean correlations of slices at each distance, by effective numbers of pixels.
+
+    Parameters
+    ----------
+    r : (distances,) array
+        Means over the pairs, from distance 0 on; NaN where there is none.
+    known : (n, distances) bool array
+        Whether slices i and i + d have an r.
+    power : array
+        `lag_power` of the standardised slices, 0 where a pixel does not count, added up.
+    valid : (Y, X) array
+        1 where a pixel counts, else 0.
+
+    Notes
+    -----
+    In a stack of Gaussian slices of which two, m apart, have the covariance ``R(m) rho(h)`` at lag h in the plane, the
+    correlations of the pairs (i, i + d) and (i + m, i + m + d) have to first order the covariance ``G(m) S``, with
+    ``S = sum_h n_h rho(h)^2 / N^2`` as in `effective` and, by Bartlett, ::
+
+        G(m) = R(m)^2 + R(m+d) R(m-d) - 2 R(d) R(m) (R(m+d) + R(m-d)) + R(d)^2 (R(m)^2 + (R(m+d)^2 + R(m-d)^2) / 2)
+
+    G(0) is ``(1 - r^2)^2``, that of a pair alone. The mean over M pairs has the variance ``V = S sum G / M^2``, summed
+    over all pairs of pairs, here at least half of what pairs have that share nothing; ``n_eff = 1 + (1 - r^2)^2 / V``.
+    R is the curve of means, tapered linearly to 0 between the distance at which it falls below 0.1 and twice that;
+    where it does not, the result is *saturated*. rho is the mean autocorrelation of the slices, tapered likewise.
+
+    M. S. Bartlett, "On the theoretical specification and sampling properties of autocorrelated time-series",
+    Supplement to the Journal of the Royal Statistical Society 8 (1946) 27-41.
+    """
+    if not known.any():
+        return unknown(r.shape)
+    pairs = np.rint(_lag_products(lag_power(valid), valid.shape))
+    rho = _tapered(_lag_products(power, valid.shape), pairs)
+    pixels = pairs[0, 0]
+    share = max((pairs * rho * rho).sum(), 1.0) / pixels**2
+    curve, vanished = _tapered_curve(r, len(known))
+    of_pairs = known.sum(axis=0)
+    factor = np.array([_bartlett(curve, d, known[:, d]) for d in range(len(r))])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        n_eff = 1 + (1 - r * r) ** 2 / (share * factor)
+        n_eff = np.clip(n_eff, 1.0, pixels * of_pairs)
+    exact = np.abs(r) == 1  # nothing varies: 0 / 0 above
+    n_eff = np.where(exact, pixels, n_eff)
+    found = fisher(n_eff)
+    standard_error = np.where(exact, 0.0, np.where(np.isnan(r), np.nan, found.standard_error))
+    saturated = np.full(r.shape, not vanished) & ~exact
+    return found._replace(standard_error=standard_error, n_eff=n_eff, saturated=saturated)
 
 
-def _autocorrelation(image: Floats, valid: Floats, pairs: Floats, size: tuple[int, ...]) -> Floats:
+def _tapered_curve(r: Floats, count: int) -> tuple[Floats, bool]:
+    """Return the mean correlation at all distances that slices and their pairs can have, and whether it vanishes."""
+    distance = np.arange(count + len(r))
+    known = np.flatnonzero(~np.isnan(r))
+    curve = np.interp(distance, known, r[known])  # holds the last one
+    below = np.flatnonzero(curve[: len(r)] < TRUNCATION)
+    radius = int(below[0]) if below.size else len(r) - 1
+    return curve * np.clip(2 - distance / max(radius, 1), 0, 1), bool(below.size)
+
+
+def _bartlett(curve: Floats, d: int, known: NDArray[np.bool_]) -> float:
+    """Return ``sum G / M^2`` over all pairs of pairs at a distance, those (i, i + d) for which i is known."""
+    n = len(known)
+    apart = np.fft.irfft(np.abs(np.fft.rfft(known, 2 * n)) ** 2, 2 * n)[:n]
+    many = np.rint(apart)  # pairs of pairs that are m apart
+    m = np.arange(n)
+    here, above, below, r = curve[m], curve[m + d], curve[np.abs(m - d)], curve[d]
+    g = here**2 + above * below - 2 * r * here * (above + below) + r * r * (here**2 + (above**2 + below**2) / 2)
+    total = many[0] * g[0] + 2 * (many[1:] * g[1:]).sum()
+    return float(max(total, many[0] * g[0] / 2) / max(many[0], 1.0) ** 2)
+
+
+def lag_power(values: Floats) -> Floats:
+    """Return the power spectrum of an image, zero-padded so that `_lag_products` does not wrap around."""
+    return np.asarray(np.abs(np.fft.rfft2(values, _padded(values.shape))) ** 2)
+
+
+def _lag_products(power: Floats, shape: tuple[int, ...]) -> Floats:
+    """Return the sums of products of an image with itself at every lag, lag (0, 0) first, from its `lag_power`."""
+    return np.asarray(np.fft.irfft2(power, _padded(shape)))
+
+
+def _padded(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return twice a shape."""
+    return tuple(2 * n for n in shape)
+
+
+def _autocorrelation(image: Floats, valid: Floats, pairs: Floats) -> Floats:
     """Return the autocorrelation of an image at every lag, tapered to 0 where it has become small."""
     centred = np.where(valid > 0, image - (np.where(valid > 0, image, 0.0)).sum() / valid.sum(), 0.0)
-    rho = _lag_products(centred, size) / np.maximum(pairs, 1)
+    return _tapered(_lag_products(lag_power(centred), centred.shape), pairs)
+
+
+def _tapered(products: Floats, pairs: Floats) -> Floats:
+    """Return the autocorrelation from sums of products at every lag, tapered to 0 where it has become small."""
+    rho = products / np.maximum(pairs, 1)
     rho /= rho[0, 0]
-    lag_y, lag_x = (np.minimum(np.arange(n), n - np.arange(n)) for n in size)
+    lag_y, lag_x = (np.minimum(np.arange(n), n - np.arange(n)) for n in rho.shape)
     distance = np.hypot(lag_y[:, np.newaxis], lag_x)
     ring = np.rint(distance).astype(np.intp)
     weight = np.bincount(ring.ravel(), pairs.ravel())

@@ -20,11 +20,6 @@ from .slice_pairs import Block, SlicePairs
 
 Floats = NDArray[np.float64]
 
-METHODS = ("tiles", "fisher", None)
-"""The values of ``ci=``. ``"effective"`` is not one of them: its number of pixels is that of one pair, from the
-autocorrelations of two images; the mean over pairs that overlap and share slices has none.
-"""
-
 
 def lag_correlation(
     stack: Any,
@@ -47,9 +42,10 @@ def lag_correlation(
         out the middle of the stack.
     mask : (Y, X) bool array, optional
         Pixels that count.
-    ci : {"tiles", "fisher", None}
-        How the standard errors are found. ``"fisher"`` takes the pixels of one slice as independent, and is far too
-        narrow for micrographs. ``"effective"`` is known of single pairs only: see `correlation_matrix`.
+    ci : {"tiles", "effective", "fisher", None}
+        How the standard errors are found. ``"effective"`` is right for Gaussian stacks only, and takes a Fourier
+        transform a slice. ``"fisher"`` takes the pixels of one slice as independent, and is far too narrow for
+        micrographs.
     nan_policy : {"raise", "propagate"}
         NaN pixels of a slice are an error, or leave its pairs out.
     backend : str, optional
@@ -70,12 +66,18 @@ def lag_correlation(
     ``"tiles"``: with u, v the standardised slices of a pair and r its correlation, the influence ``u v - (r / 2)(u^2 +
     v^2)`` is summed over each cell of a 16 x 16 grid and averaged over all pairs at a distance: what is left is one sum
     a column of cells through the whole stack, in which slices that pairs share, and pairs that overlap, count as what
-    they are. Its covariances between columns give the standard error, as in ``intervals.tile_uncertainty``.
+    they are. Its covariances between columns give the standard error, as in ``intervals.tile_uncertainty``. It assumes
+    that the stack is stationary across the slices and wider than a few of its structures. Where `.saturated` is true,
+    structures are too large for the image and the interval is too narrow.
 
-    It assumes that the stack is stationary across the slices and wider than a few of its structures; that the stack is
-    typical of its tissue along z, no interval from it can know. Where `.saturated` is true, structures are
-    too large for the image and the interval is too narrow. Drift between slices lowers r like decorrelation does. A
-    correlation of 0 is not independence: r sees linear likeness at zero shift alone.
+    ``"effective"``: the covariance of the correlations of any two pairs is that of Gaussian slices, by Bartlett's
+    formula along z and the effective number of pixels in the plane: see ``intervals.effective_of_means``. It assumes
+    that the slices are Gaussian, that all have one autocorrelation, and that it is the same between slices, times a
+    factor that depends on their distance alone. Other stacks vary more. Where `.saturated` is true, the correlation
+    does not fall below 0.1 within `max_lag`: how much distant pairs have in common is then a guess.
+
+    That the stack is typical of its tissue along z, no interval from it can know. Drift between slices lowers r like
+    decorrelation does. A correlation of 0 is not independence: r sees linear likeness at zero shift alone.
 
     Examples
     --------
@@ -86,11 +88,9 @@ def lag_correlation(
     """
     data = Stack(stack)
     engine = data.backend(backend)
-    if ci not in METHODS:
-        why = "; an effective number of pixels is known of single pairs only" if ci == "effective" else ""
-        raise ParameterError(f"ci = {ci!r}: allowed are {', '.join(map(repr, METHODS))}{why}")
+    intervals.check_method(ci)
     pairs = SlicePairs(data, _checked_lag(max_lag, len(data)), mask, nan_policy)
-    sums = _Sums(engine, pairs, tiles=ci == "tiles" and min(data.shape[1:]) >= intervals.GRID)
+    sums = _Sums(engine, pairs, ci if min(data.shape[1:]) >= intervals.GRID else None)
     for a, b in pairs:
         sums.add(a, b)
     warn_of_constant(sums.constant)
@@ -133,19 +133,23 @@ class _Sums:
     products : (max_lag + 1, cells) array
         Sums of products of standardised slices, added over the pairs at a distance.
     pixels : (cells,) array
+    power : array
+        ``intervals.lag_power`` of the standardised slices, added up; 0 unless ``"effective"`` asks for it.
     """
 
-    def __init__(self, engine: Backend, pairs: SlicePairs, *, tiles: bool) -> None:
+    def __init__(self, engine: Backend, pairs: SlicePairs, ci: str | None) -> None:
         count, shape = len(pairs.stack), pairs.stack.shape[1:]
-        self.engine, self.pairs, self.tiles = engine, pairs, tiles
+        self.engine, self.pairs = engine, pairs
+        self.tiles, self.effective = ci == "tiles", ci == "effective"
         self.edges = intervals.cell_edges(shape)
         self.boxes = list(product(*([slice(*ends) for ends in pairwise(e.tolist())] for e in self.edges)))
         self.r = np.full((count, pairs.band + 1), np.nan)
         self.mean, self.std = np.zeros(count), np.zeros(count)
         self.constant, self.seen = np.zeros(count, bool), np.zeros(count, bool)
         self.pixels = np.zeros(len(self.boxes))
-        self.squares = np.zeros((count if tiles else 0, len(self.boxes)))
+        self.squares = np.zeros((count if self.tiles else 0, len(self.boxes)))
         self.products = np.zeros((pairs.band + 1, len(self.boxes)))
+        self.power = np.zeros(())
 
     def add(self, a: Block, b: Block) -> None:
         """Add the pairs of two blocks."""
@@ -159,6 +163,8 @@ class _Sums:
         fill(self.r, moments, a, b, self.pairs)
         if a is b:
             self.constant[a.start : a.stop] = constant_slices(moments)
+            if self.effective:
+                self._add_power(a)
 
     def _see(self, block: Block) -> None:
         """Keep the means and standard deviations of a block's slices, and their sums of squares over cells."""
@@ -172,6 +178,19 @@ class _Sums:
         cells = intervals.cell_sums(own)
         self.pixels = cells.pixels[0].ravel()
         self.squares[place] = np.where(known[:, np.newaxis], cells.vv.reshape(len(known), -1), 0.0)
+
+    def _add_power(self, block: Block) -> None:
+        """Add the power spectra of a block's slices, standardised; those without r have none."""
+        valid = self.valid()
+        own = self.engine.moments([block.slices[0]], block.slices, reference_mask=self.pairs.mask)[0]
+        for n in np.flatnonzero(~own.constant_y & np.isfinite(own.ss_y)):
+            image = np.asarray(self.engine.to_host(block.slices[n]), np.float64)
+            image = np.where(valid, (image - own.mean_y[n]) / own.std_y[n], 0.0)
+            self.power = self.power + intervals.lag_power(image)
+
+    def valid(self) -> NDArray[np.bool_]:
+        """Return which pixels count."""
+        return np.ones(self.pairs.stack.shape[1:], bool) if self.pairs.mask is None else self.pairs.mask
 
     def _by_cell(self, a: Block, b: Block) -> CrossMoments:
         """Add the products of two blocks over each cell; return the moments over all cells."""
@@ -220,13 +239,13 @@ def _uncertainty(ci: str | None, statistic: Floats, sums: _Sums) -> intervals.Un
     """Return the uncertainty of the mean correlations."""
     if ci is None:
         return intervals.unknown(statistic.shape)
-    mask = sums.pairs.mask
-    pixels = int(np.prod(sums.pairs.stack.shape[1:])) if mask is None else int(mask.sum())
+    valid = sums.valid()
     if ci == "fisher":
-        return intervals.fisher(np.full(statistic.shape, pixels))
-    if not sums.tiles:  # the image is smaller than the grid
-        none = intervals.fisher(np.zeros(statistic.shape, np.int64))
-        return none._replace(saturated=np.ones(statistic.shape, bool))
+        return intervals.fisher(np.full(statistic.shape, valid.sum()))
+    if min(valid.shape) < intervals.GRID:
+        return intervals.too_small(statistic.shape)
+    if ci == "effective":
+        return intervals.effective_of_means(statistic, ~np.isnan(sums.r), sums.power, valid.astype(np.float64))
     grid = (intervals.GRID, intervals.GRID)
     influences = sums.influences().reshape(-1, *grid)
     pixels_of_cells = np.broadcast_to(sums.pixels.reshape(grid), influences.shape)

@@ -12,7 +12,7 @@ from test_matrices import in_blocks, stack_of
 from bench.lag_coverage import Kind, simulate
 from gpu_stackcorr import image_correlation, slice_pairs
 from gpu_stackcorr.errors import ConstantSliceWarning, ParameterError
-from gpu_stackcorr.intervals import cell_edges, tile_uncertainty
+from gpu_stackcorr.intervals import cell_edges, effective_of_means, lag_power, tile_uncertainty
 from gpu_stackcorr.lags import lag_correlation
 from gpu_stackcorr.matrices import correlation_matrix
 
@@ -82,7 +82,7 @@ def test_one_pair_has_the_interval_of_image_correlation():
 def test_means_are_those_of_the_matrix():
     stack = stack_of("u1", (11, 20, 21))
     matrix = correlation_matrix(stack).statistic
-    for ci in ("tiles", "fisher", None):
+    for ci in ("tiles", "effective", "fisher", None):
         means = [math.fsum(np.diagonal(matrix, d)) / (11 - d) for d in range(6)]
         assert lag_correlation(stack, 5, ci=ci).statistic.tolist() == means
 
@@ -136,8 +136,9 @@ def test_no_pair_at_all():
     assert np.isnan([low[1], high[1]]).all()
 
 
-def test_small_images_have_no_interval():
-    result = lag_correlation(stack_of("u1", (6, 15, 40)), 2)
+@pytest.mark.parametrize("ci", ["tiles", "effective"])
+def test_small_images_have_no_interval(ci):
+    result = lag_correlation(stack_of("u1", (6, 15, 40)), 2, ci=ci)
     low, high = result.confidence_interval()
     assert low.tolist() == [-1, -1, -1]
     assert high.tolist() == [1, 1, 1]
@@ -155,6 +156,82 @@ def test_fisher_and_none():
     result = lag_correlation(stack, 2, ci=None)
     assert result.method == "none"
     assert np.isnan(result.confidence_interval().low).all()
+
+
+def pearson_and_filon(r, i, j, k, m):
+    """Return the covariance of the correlations of (i, j) and (k, m) of Gaussian slices with the correlations r.
+
+    As Olkin and Siotani (1976) have it, for independent pixels and times their number.
+    """
+    half = r[i, j] * r[k, m] / 2 * (r[i, k] ** 2 + r[i, m] ** 2 + r[j, k] ** 2 + r[j, m] ** 2)
+    of_i = r[i, j] * (r[i, k] * r[i, m] + r[j, k] * r[j, m])
+    of_k = r[k, m] * (r[i, k] * r[j, k] + r[i, m] * r[j, m])
+    return half + r[i, k] * r[j, m] + r[i, m] * r[j, k] - of_i - of_k
+
+
+@pytest.mark.parametrize("missing", [[], [2, 3, 9]])
+def test_effective_adds_up_the_covariances_of_all_pairs_of_pairs(missing):
+    n, pixels = 12, 400
+    curve = np.exp(-np.minimum(np.arange(n), 5) / 1.5)
+    vanished = np.argmax(curve < 0.1)
+    tapered = curve * np.clip(2 - np.arange(n) / vanished, 0, 1)
+    r = tapered[np.abs(np.subtract.outer(np.arange(n), np.arange(n)))]
+    known = np.array([[i + d < n and i not in missing and i + d not in missing for d in range(6)] for i in range(n)])
+    found = effective_of_means(curve[:6], known, lag_power(np.eye(20)), np.ones((20, 20)))
+    alone = effective_of_means(curve[:6], known[:1] | ~known[:1], lag_power(np.eye(20)), np.ones((20, 20)))
+    share = 1 / (alone.n_eff[1] - 1)  # what one pair has, whatever its r
+    for d in range(1, 6):
+        pairs = [(i, i + d) for i in np.flatnonzero(known[:, d])]
+        total = sum(pearson_and_filon(r, *a, *b) for a in pairs for b in pairs)
+        factor = total / len(pairs) ** 2 / (1 - tapered[d] ** 2) ** 2
+        own = (1 - curve[d] ** 2) ** 2 / (1 - tapered[d] ** 2) ** 2
+        assert found.n_eff[d] == pytest.approx(min(1 + own / (share * factor), pixels * len(pairs)), rel=1e-9)
+    assert found.standard_error[0] == 0
+    assert not found.saturated.any()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_effective_of_one_pair_is_that_of_image_correlation(masked):
+    """Up to the two slices' autocorrelations, whose mean is taken here."""
+    stack = Kind("exponential", 3, 2).stack((2, 96, 80), np.random.default_rng(2))
+    mask = np.hypot(*np.ogrid[-48:48, -40:40]) < 38 if masked else None
+    result = lag_correlation(stack, 1, ci="effective", mask=mask)
+    pair = image_correlation(stack[0], stack[1], ci="effective", mask=mask)
+    assert result.statistic[1] == pytest.approx(pair.statistic, abs=1e-14)
+    assert result.n_eff[1] == pytest.approx(pair.n_eff, rel=0.05)
+    assert (result.method, result.window.tolist()) == ("effective", [0, 0])
+    assert np.isinf(result.df).all()
+    assert result.saturated.tolist() == [False, True]  # nothing is known of pairs that would share slices
+
+
+def test_effective_of_unrelated_pixels_and_slices_is_their_number():
+    stack = np.random.default_rng(0).normal(size=(40, 32, 32))
+    result = lag_correlation(stack, 3, ci="effective")
+    np.testing.assert_allclose(result.n_eff[1:], 32 * 32 * result.n_pairs[1:], rtol=0.1)
+    assert not result.saturated.any()
+
+
+def test_effective_leaves_out_what_has_no_r(monkeypatch):
+    stack = stack_of("f8", (12, 20, 24))
+    stack[5, 3, 3] = np.nan
+    result = lag_correlation(stack, 3, ci="effective", nan_policy="propagate")
+    assert result.n_pairs.tolist() == [11, 9, 8, 7]
+    assert np.isfinite(result.standard_error).all()
+    blocks = lag_correlation(in_blocks(monkeypatch, stack, 4), 3, ci="effective", nan_policy="propagate")
+    np.testing.assert_allclose(blocks.n_eff[1:], result.n_eff[1:], rtol=1e-9)
+    stack = np.ones((4, 20, 24), np.uint8)
+    with pytest.warns(ConstantSliceWarning):
+        result = lag_correlation(stack, 2, ci="effective")
+    assert np.isnan(result.confidence_interval().low).all()
+
+
+def test_effective_says_where_correlations_do_not_vanish():
+    stack = Kind("exponential", 9, 1).stack((12, 64, 64), np.random.default_rng(1))
+    result = lag_correlation(stack, 4, ci="effective")
+    assert result.saturated.tolist() == [False, True, True, True, True]
+    result = lag_correlation(stack_of("u1", (9, 20, 20))[[0, 0, 0, 0, 0, 0, 0, 0, 0]], 2, ci="effective")
+    assert result.statistic.tolist() == [1, 1, 1]
+    assert result.standard_error.tolist() == [0, 0, 0]
 
 
 def test_a_field_of_large_structures_is_flagged():
@@ -175,8 +252,8 @@ def test_lags_that_are_refused(max_lag):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"ci": "effective"}, r"^ci = 'effective': allowed are 'tiles', 'fisher', None; .* single pairs only$"),
-        ({"ci": "bootstrap"}, r"^ci = 'bootstrap': allowed are 'tiles', 'fisher', None$"),
+        ({"ci": ["tiles"]}, r"^ci = \['tiles'\]: allowed are 'tiles', 'effective', 'fisher', None$"),
+        ({"ci": "bootstrap"}, r"^ci = 'bootstrap': allowed are 'tiles', 'effective', 'fisher', None$"),
         ({"nan_policy": "omit"}, r"^nan_policy = 'omit'"),
         ({"mask": np.zeros((5, 6), bool)}, r"^mask has .* 0 pixels"),
     ],
@@ -215,9 +292,11 @@ def test_table_and_plot():
     assert not plain.plot(ax=figure.add_subplot()).child_axes
 
 
-def test_intervals_hold_on_simulated_stacks():
+@pytest.mark.parametrize("ci", ["tiles", "effective"])
+def test_intervals_hold_on_simulated_stacks(ci):
     """A small version of bench/lag_coverage.py: 40 stacks, of which 33 and fewer would be 1 in 1000 at 95 %."""
-    found = simulate(Kind("exponential", 3, 1.5), 40, seed=5, shape=(24, 64, 64), max_lag=12)
+    found = simulate(Kind("exponential", 3, 1.5), 40, seed=5, shape=(24, 64, 64), max_lag=12, ci=ci)
+    assert found["ci"] == ci
     assert found["depth_covered"] >= 34 / 40
     assert found["r_covered_mean"] >= 0.9
     assert found["separation_too_short"] <= 3 / 40
