@@ -303,7 +303,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     readme = Path(__file__).parents[1] / "README.md"
     if not readme.is_file():
         pytest.skip("there is no README beside the package")
-    (code,) = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    code = "".join(re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL))
     monkeypatch.chdir(tmp_path)
     exec(compile(code, str(readme), "exec"), {})
     assert (tmp_path / "battery.csv").read_text().startswith("transform,")

@@ -25,6 +25,7 @@ from gpu_stackcorr.threads import allowed_threads
 from .compiler import jit
 from .flat_images import flatten, is_flat
 from .parallel import cut, run
+from .volume_folds import fold_volume, highest_key, of_key
 
 NDIM = 4
 """Axes of a shape; missing ones stand in front, with one voxel."""
@@ -85,9 +86,9 @@ def count_folds(displacement: Array, *, axes: Sequence[int]) -> Folds:
     minimum, folded = np.inf, 0
     for field, _ in _parts(displacement, axes, whole_box(displacement.shape[1:])):
         tasks = _tasks(field)
-        found = np.empty((len(tasks), 2))
+        found: list[tuple[float, int]] = [(np.inf, 0)] * len(tasks)
         run(partial(_fold_rows, field, tasks, found), len(tasks))
-        minimum, folded = min(minimum, float(found[:, 0].min())), folded + int(found[:, 1].sum())
+        minimum, folded = min(minimum, *(low for low, _ in found)), folded + sum(count for _, count in found)
     return Folds(minimum + 0.0, folded)  # -0.0 and 0.0 are one minimum
 
 
@@ -140,9 +141,14 @@ def _write_rows(field: Field, tasks: Sequence[slice], flat: Array, number: int) 
     write_rows(field, tasks[number].start, tasks[number].stop, flat)
 
 
-def _fold_rows(field: Field, tasks: Sequence[slice], found: Array, number: int) -> None:
+def _fold_rows(field: Field, tasks: Sequence[slice], found: list[tuple[float, int]], number: int) -> None:
     """Write the minimum and the number of folds of a task's rows of a box."""
-    found[number] = fold_rows(field, tasks[number].start, tasks[number].stop)
+    rows, dtype = (tasks[number].start, tasks[number].stop), field.values.dtype
+    if field.moving == (1, 2, 3) and field.components == 3:
+        key, folded = fold_volume(field, *rows, highest_key(dtype))
+        found[number] = of_key(key, dtype), folded
+    else:
+        found[number] = fold_rows(field, *rows)
 
 
 @jit
