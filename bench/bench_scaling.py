@@ -1,8 +1,8 @@
 """How time and memory grow: series of cases in which one number varies, ours alone.
 
 Time should grow with slices, pixels and sigma as the arithmetic does, not with alpha nor with the budget of memory, and
-fall with threads; memory should grow with none of them but the budget, where a volume is read in slabs. Dask's workers
-are left out: the project has no path through Dask yet.
+fall with threads and Dask's workers; memory should grow with none of them but the budget, where a volume is read in
+slabs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpu_stackcorr import elastic_transform, stack_correlation, use_threads, warp
+from gpu_stackcorr import (
+    elastic_transform,
+    image_correlation,
+    stack_correlation,
+    use_backend,
+    use_threads,
+    warp,
+)
 from gpu_stackcorr.pipeline import correlate_volume
 from gpu_stackcorr.threads import available_threads
 from gpu_stackcorr.transforms import Elastic, identity
 from gpu_stackcorr.volumes import open_volume
 
 from . import counts, recipe
-from .harness import Case, Skip
+from .harness import Case, Skip, optional
 from .images import SLICE, STACK, shown, smooth, stack
 from .interpolated import work
 from .paths import HOST, Path, difference, ours
@@ -33,6 +40,9 @@ from .paths import HOST, Path, difference, ours
 ALPHA, SIGMA, SEED = 250.0, 5.0, 1
 FEW = (16, *SLICE)
 MEBIBYTE = 2**20
+
+SLABS = 8
+"""Tasks that Dask's workers share."""
 
 Make = Callable[[Path], Callable[[], Any]]
 
@@ -161,6 +171,39 @@ def threaded(point: Point, shape: tuple[int, int, int]) -> Case:
     )
 
 
+def with_dask(point: Point, shape: tuple[int, int, int]) -> Case | Skip:
+    """Return the same work, a slab a task of Dask, by some workers of its threaded scheduler with one thread each."""
+    modules = optional("dask")
+    if modules is None:
+        return Skip(point.operation, f"{point.parameter} {point.value:g}", "dask cannot be imported")
+    dask, slices, transform = modules[0], stack(shape, "uint8"), Elastic(ALPHA, SIGMA, seed=SEED)
+    exact = stack_correlation(slices[:2], transform=transform, backend="numpy").statistic
+
+    def correlated(path: Path) -> Any:
+        def slab(numbers: Any) -> list[float]:
+            with use_threads(1), use_backend(path.backend):
+                deformed = [transform(slices[n], index=int(n)) for n in numbers]
+                return [float(image_correlation(slices[0], image).statistic) for image in deformed]
+
+        tasks = [dask.delayed(slab)(numbers) for numbers in np.array_split(np.arange(len(slices)), SLABS)]
+
+        def call() -> Any:
+            return np.concatenate(dask.compute(*tasks, scheduler="threads", num_workers=int(point.value)))
+
+        return call
+
+    each = counts.elastic(slices[0].size, [SIGMA] * 2) + counts.pair(slices[0].size, integer=True)
+    return point.case(
+        correlated,
+        difference(exact, slice(2)),
+        1e-5,
+        slices.size,
+        backends=HOST,
+        bytes=slices.nbytes,
+        operations=len(slices) * each,
+    )
+
+
 class _Folder:
     """A temporary folder that goes when nothing refers to it any more."""
 
@@ -191,7 +234,7 @@ def budgeted(point: Point, shape: tuple[int, int, int]) -> Case:
     )
 
 
-Made = tuple[Point, Callable[[Point], Case]]
+Made = tuple[Point, Callable[[Point], Case | Skip]]
 
 
 def _series(
@@ -221,6 +264,9 @@ def _series(
     for threads in thread_counts(available_threads()):
         point = Point("deform and correlate", "threads", threads, shown("uint8", few))
         yield point, partial(threaded, shape=few)
+    for workers in thread_counts(available_threads()):
+        point = Point("deform and correlate", "workers", workers, f"{shown('uint8', few)}, {SLABS} tasks of Dask")
+        yield point, partial(with_dask, shape=few)
     for memory in (40, 64, 128, 256) if dense else (40, 256):
         point = Point("correlate_volume", "MiB of memory", memory, f"{shown('float32', shapes[-1])}, on disk, 1 thread")
         yield point, partial(budgeted, shape=shapes[-1])
@@ -239,5 +285,5 @@ def cases(*, quick: bool = False) -> Iterator[Case | Skip]:
     """Yield a case a place of a series."""
     for point, make in QUICK if quick else FULL:
         case = make(point)
-        yield replace(case, contestants=case.contestants[:1]) if quick else case  # quick: on one backend
-    yield Skip("scaling", "workers", "the project has no path through Dask yet")
+        # Quick: on one backend.
+        yield replace(case, contestants=case.contestants[:1]) if quick and isinstance(case, Case) else case

@@ -25,6 +25,9 @@ OURS = "gpu_stackcorr"
 
 FEWEST_ROUNDS = 3
 
+LONG_ENOUGH = 20.0
+"""Seconds after which a contestant is timed no more, though its rounds be fewer."""
+
 
 def path_name(backend: str) -> str:
     """Return the name of our contestant that does exactly the case's work on a backend."""
@@ -163,6 +166,8 @@ def race(
 ) -> list[Row]:
     """Verify the contestants of a case, then time them in turn, each for about `seconds` and at least three times.
 
+    One that has taken twenty seconds is timed no more.
+
     `limits` are those of the CPU and of the device, under ``cpu`` and ``cuda``. A contestant that raises, and one of
     ours that is wrong, has no row: it is given to `failed` with its exception, which goes through where that is None.
     """
@@ -174,7 +179,7 @@ def race(
             if failed is None:
                 raise
             failed(contestant, error)
-    while waiting := [racer for racer in racers if len(racer.times) < FEWEST_ROUNDS or sum(racer.times) < seconds]:
+    while waiting := [racer for racer in racers if racer.waits(seconds)]:
         for racer in waiting:
             racer.times.append(racer.timed()[0])
     return [racer.row(limits or {}) for racer in racers]
@@ -190,6 +195,11 @@ class _Racer:
         self.error = verified(case, contestant, result)
         del result
         self.peak = peak_memory(contestant.waited, on_device=contestant.synchronise is not None)
+
+    def waits(self, seconds: float) -> bool:
+        """Whether it is to be timed once more."""
+        taken = sum(self.times)
+        return taken < seconds or (len(self.times) < FEWEST_ROUNDS and taken < LONG_ENOUGH)
 
     def timed(self) -> tuple[float, Any]:
         """Return the seconds of a call, and its result."""

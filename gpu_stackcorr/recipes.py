@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from os import PathLike
 from pathlib import Path
@@ -30,6 +30,9 @@ FORMAT = 1
 
 BLOCK = 8
 """Voxels a side of a sample block."""
+
+PARAMETERS = ("shape", "alpha", "sigma", "seed", "index", "axes", "method", "spacing", "shared")
+"""What a field depends on."""
 
 TOLERANCE = 1e-9
 """By how much values of a field may differ, in parts of alpha; float64 fields of two backends differ by 1e-12."""
@@ -165,7 +168,7 @@ class Recipe:
             samples = [Sample(**{key: _tuples(value) for key, value in each.items()}) for each in record.pop("samples")]
             recipe = cls(samples=tuple(samples), **{key: _tuples(value) for key, value in record.items()})
             # Reading it as what it says it is finds what is not allowed.
-            make_recipe(**{field.name: getattr(recipe, field.name) for field in fields(cls)[:9]}, blocks=())
+            make_recipe(**{name: getattr(recipe, name) for name in PARAMETERS}, blocks=())
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RecipeError(f"the text is no recipe: {error!r}") from error
         return recipe
@@ -217,8 +220,8 @@ def make_recipe(
         shared=bool(shared),
         samples=(),
     )
-    samples = tuple(recipe._sample(box, backend) for box in (sample_blocks(shape) if blocks is None else blocks))
-    return Recipe(**{**{field.name: getattr(recipe, field.name) for field in fields(Recipe)}, "samples": samples})
+    blocks = sample_blocks(shape) if blocks is None else blocks
+    return replace(recipe, samples=tuple(recipe._sample(box, backend) for box in blocks))
 
 
 def sample_blocks(shape: Sequence[int]) -> list[Box]:

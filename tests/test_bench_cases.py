@@ -81,7 +81,7 @@ def test_a_series_grows():
     shapes, image, few = [(2, 32, 48), (4, 32, 48)], (32, 48), (2, 32, 48)
     points = list(bench_scaling._series(shapes, (16, 32), image, few, dense=False))
     by_series = {(point.operation, point.parameter): (point, make) for point, make in points}
-    assert len(by_series) == 7
+    assert len(by_series) == 8
     for point, make in by_series.values():
         case = make(point)
         assert case.group == "scaling"

@@ -216,3 +216,30 @@ def test_a_volume_is_not_deformed_into_itself():
 def test_the_margins_hold_what_a_prefilter_carries_over():
     poles = {2: 3 - 8**0.5, 3: 2 - 3**0.5, 4: 0.361341225900220, 5: 0.430575347099973}
     assert all(pole ** MARGINS[order] < 1e-16 for order, pole in poles.items())
+
+
+@pytest.mark.parametrize("library", ["zarr", "h5py"])
+def test_files_in_chunks(library, tmp_path):
+    image = image_of("uint16")
+    labels = image_of("uint64", seed=1) + np.uint64(2**63)
+    how = {"alpha": 30, "sigma": 2, "seed": 1}
+    expected = elastic_transform(image, labels=labels, check_folds=False, **how)
+    if library == "zarr":
+        root = pytest.importorskip("zarr").create_group(tmp_path / "volume.zarr")
+        make = {"chunks": (7, 10, 11)}
+        arrays = {
+            name: root.create_array(name, shape=image.shape, dtype=dtype, **make)
+            for name, dtype in (("a", "uint16"), ("b", "uint16"), ("c", "uint64"), ("d", "uint64"))
+        }
+    else:
+        file = pytest.importorskip("h5py").File(tmp_path / "volume.h5", "w")
+        arrays = {
+            name: file.create_dataset(name, image.shape, dtype, chunks=(7, 10, 11))
+            for name, dtype in (("a", "uint16"), ("b", "uint16"), ("c", "uint64"), ("d", "uint64"))
+        }
+    arrays["a"][...], arrays["c"][...] = image, labels
+    deform_volume(arrays["a"], arrays["b"], labels=arrays["c"], labels_target=arrays["d"], memory=900_000, **how)
+    np.testing.assert_array_equal(arrays["b"][...], expected[0])
+    np.testing.assert_array_equal(arrays["d"][...], expected[1])
+    if library == "h5py":
+        file.close()

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +19,7 @@ from gpu_stackcorr import elastic_transform
 from gpu_stackcorr.errors import ParameterError
 from gpu_stackcorr.transforms import (
     AddNoise,
+    Affine,
     Compose,
     Elastic,
     Function,
@@ -321,3 +329,44 @@ def test_two_noises_and_things_that_are_no_transforms():
             as_transform(wrong)
         with pytest.raises(ParameterError, match=r"^transform = "):
             Compose(identity, wrong)
+
+
+# For training.
+
+
+def test_workers_threads_and_restarts_agree():
+    image, labels = smooth_image(), np.arange(32 * 32).reshape(32, 32)
+    augment = Compose(Elastic(30, 4, seed=2**64 - 1), flip_right_left, Affine.rotation(10))
+
+    def sample(index):
+        moved, copied = augment(image, index=index, labels=labels)
+        return moved.tobytes() + copied.tobytes()
+
+    alone = [sample(index) for index in range(8)]
+    assert len(set(alone)) == 8
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(sample, range(8))) == alone
+    code = """if True:
+        import hashlib, numpy as np
+        from test_transforms import smooth_image
+        from gpu_stackcorr.transforms import Affine, Compose, Elastic, flip_right_left
+        augment = Compose(Elastic(30, 4, seed=2**64 - 1), flip_right_left, Affine.rotation(10))
+        moved, copied = augment(smooth_image(), index=5, labels=np.arange(32 * 32).reshape(32, 32))
+        print(hashlib.sha256(moved.tobytes() + copied.tobytes()).hexdigest())"""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.stdout.strip() == hashlib.sha256(alone[5]).hexdigest()
+
+
+def test_transforms_can_be_sent_to_workers():
+    augment = Compose(Elastic(30, 4, seed=1), flip_right_left, Affine.rotation(10), AddNoise(0.5, seed=2))
+    image = smooth_image()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(augment))(image, index=3), augment(image, index=3))
+
+
+def smooth_image():
+    """An image of float32 numbers."""
+    y, x = np.mgrid[:32, :32]
+    return (np.sin(x / 5) + np.cos(y / 4)).astype(np.float32)
