@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from . import backends
 from .backends.base import Backend, BackendInfo
-from .errors import BackendError, InputTypeError, ParameterError
+from .errors import BackendError, InputTypeError, ParameterError, check_word
 
 logger = logging.getLogger(__name__)
 
@@ -107,8 +107,7 @@ def use_backend(name: str) -> Iterator[Backend]:
 
 def _explicit(name: str, source: str) -> Backend:
     """Return the backend of that name, or raise; `source` is the parameter or variable that named it."""
-    if name not in backends.PREFERENCE:
-        raise ParameterError(f"{source} = {name!r}: allowed are {', '.join(map(repr, backends.PREFERENCE))}")
+    check_word(source, name, backends.PREFERENCE)
     info = backends.probe(name)
     if not info.available:
         raise BackendError(f"{source} = {name!r}: {info.reason}")

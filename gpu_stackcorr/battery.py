@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .arrays import check_dtype
 from .backends.base import Array, Backend, Edges
-from .errors import ParameterError
+from .errors import ParameterError, check_word
 from .intervals import GRID, cell_edges, check_method
 from .random_fields import seed_or_fresh
 from .records import curve_label
@@ -145,8 +145,7 @@ def prepare(
     backend: Backend,
 ) -> BatteryPlan:
     """Return the plan of a battery: every reference under every transform, in that order."""
-    if nan_policy not in NAN_POLICIES:
-        raise ParameterError(f"nan_policy = {nan_policy!r}: allowed are {', '.join(map(repr, NAN_POLICIES))}")
+    check_word("nan_policy", nan_policy, NAN_POLICIES)
     references = [_checked_reference(reference, nan_policy, backend) for reference in references]
     plans = [plan(as_transform(transform)) for transform in transforms]
     labels = [curve_label(p.name, p.magnitude) for p in plans]

@@ -10,7 +10,7 @@ import numpy as np
 from . import battery, measurement
 from .arrays import Stack, check_mask, choose, take
 from .backends.base import Array, Backend
-from .errors import ConstantSliceWarning, ParameterError, warn
+from .errors import ConstantSliceWarning, ParameterError, on_one_line, warn
 from .records import Battery, Correlation, StackCorrelation
 from .shifts import shifted_stack_correlation
 from .transforms import AddNoise, Compose, Transform, as_transform
@@ -223,8 +223,13 @@ def transform_battery(
     >>> list(transform_battery(stack, [identity, flip_up_down]))
     ['identity', 'flip_up_down']
     """
+    try:
+        chosen = list(transforms)
+    except TypeError:
+        shown = on_one_line(transforms)
+        raise ParameterError(f"transforms = {shown}: allowed are sequences of transforms") from None
     results = _correlate(
-        stack, [reference], transforms, mask=mask, ci=ci, nan_policy=nan_policy, seed=seed, backend=backend
+        stack, [reference], chosen, mask=mask, ci=ci, nan_policy=nan_policy, seed=seed, backend=backend
     )
     return Battery(tuple(results))
 
@@ -266,10 +271,21 @@ def noise_sweep(
     where `saturated` is set. A correlation near 0 at zero shift is no proof of independence: it says nothing of
     shifted or nonlinear likeness.
     """
-    transforms = [Compose(as_transform(transform), AddNoise(float(m))) for m in magnitudes]
+    transforms = [Compose(as_transform(transform), AddNoise(m)) for m in _checked_magnitudes(magnitudes)]
     return transform_battery(
         stack, transforms, reference=reference, mask=mask, ci=ci, nan_policy=nan_policy, seed=seed, backend=backend
     )
+
+
+def _checked_magnitudes(magnitudes: Any) -> list[float]:
+    """Return magnitudes of noise as floats, or raise ParameterError where they are no sequence of numbers."""
+    try:
+        if isinstance(magnitudes, (str, bytes)):  # sequences, but not of numbers
+            raise TypeError
+        return [float(m) for m in magnitudes]
+    except (TypeError, ValueError):
+        shown = on_one_line(magnitudes)
+        raise ParameterError(f"magnitudes = {shown}: allowed are sequences of numbers of 0 or more") from None
 
 
 def _correlate(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .depth_records import LagCorrelation, SplitAdvice
-from .errors import InputTypeError, ParameterError
+from .errors import InputTypeError, ParameterError, check_between
 from .records import ConfidenceInterval, DecorrelationDepth, StackCorrelation
 
 Floats = NDArray[np.float64]
@@ -35,8 +35,10 @@ def decorrelation_depth(result: StackCorrelation | LagCorrelation, *, threshold:
 
     Raises
     ------
+    InputTypeError
+        If `result` is neither.
     ParameterError
-        If the threshold is not between -1 and 1.
+        If the threshold is not a number between -1 and 1.
 
     Notes
     -----
@@ -60,8 +62,11 @@ def decorrelation_depth(result: StackCorrelation | LagCorrelation, *, threshold:
     >>> low < depth.statistic < high
     True
     """
-    if not -1 < threshold < 1:
-        raise ParameterError(f"threshold = {threshold!r}: allowed are numbers between -1 and 1")
+    if not isinstance(result, (StackCorrelation, LagCorrelation)):
+        raise InputTypeError(
+            f"result is a {type(result).__name__}: allowed is what lag_correlation and stack_correlation return"
+        )
+    threshold = check_between("threshold", threshold, -1, 1)
     upwards = result.distance.max() > 0
     distance = result.distance if upwards else -result.distance[::-1]
     r = result.statistic if upwards else result.statistic[::-1]
@@ -151,8 +156,7 @@ def split_advice(result: LagCorrelation, *, max_r: float = 0.1, confidence_level
     """
     if not isinstance(result, LagCorrelation):
         raise InputTypeError(f"result is a {type(result).__name__}: allowed is what lag_correlation returns")
-    if not 0 < max_r < 1:
-        raise ParameterError(f"max_r = {max_r!r}: allowed are numbers between 0 and 1")
+    max_r = check_between("max_r", max_r, 0, 1)
     if result.method == "none":
         raise ParameterError(
             "result has no intervals, ci = None: allowed are those of 'tiles', 'effective' and 'fisher'"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ParameterError
+from .errors import ParameterError, on_one_line
 from .records import ConfidenceInterval, Correlation, Table, correlation_interval
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ class CorrelationMatrix(Table):
             If there is no such slice, or slice i is constant.
         """
         for name, index in (("i", i), ("j", j)):
-            if not 0 <= index < len(self):
-                raise ParameterError(f"{name} = {index}: the stack has the slices 0 to {len(self) - 1}")
+            whole = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
+            if not whole or not 0 <= index < len(self):
+                raise ParameterError(f"{name} = {on_one_line(index)}: the stack has the slices 0 to {len(self) - 1}")
         return self.compare(i, j)
 
     def columns(self, confidence_level: float = 0.95) -> dict[str, list[Any]]:

@@ -1,7 +1,11 @@
-"""The errors and warnings of the package. Imports nothing of it."""
+"""The errors and warnings of the package, and checks that many modules need. Imports nothing of it."""
 
+import math
 import sys
 import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from numbers import Real
 
 
 class StackCorrError(Exception):
@@ -42,6 +46,28 @@ class ConstantSliceWarning(StackCorrWarning):
 
 class FoldWarning(StackCorrWarning):
     """A displacement folds the image over itself: it shows some places more than once, others mirrored."""
+
+
+def check_between(name: str, value: object, low: float, high: float) -> float:
+    """Return a number between two others as a float, or raise ParameterError; bools and arrays are no numbers."""
+    number = math.nan
+    if not isinstance(value, bool) and isinstance(value, Real):
+        with suppress(OverflowError):  # an integer of hundreds of digits
+            number = float(value)
+    if not low < number < high:
+        raise ParameterError(f"{name} = {on_one_line(value)}: allowed are numbers between {low} and {high}")
+    return number
+
+
+def check_word(name: str, value: object, allowed: Sequence[str | None]) -> None:
+    """Raise ParameterError unless `value` is one of some words, or None where that is allowed."""
+    if not (value is None or isinstance(value, str)) or value not in allowed:
+        raise ParameterError(f"{name} = {on_one_line(value)}: allowed are {', '.join(map(repr, allowed))}")
+
+
+def on_one_line(value: object) -> str:
+    """Return what a value looks like, for messages; arrays write themselves on several lines."""
+    return " ".join(repr(value).split())
 
 
 def warn(message: str, category: type[StackCorrWarning]) -> None:

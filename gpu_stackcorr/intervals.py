@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ParameterError
+from .errors import check_word
 from .moments import Moments
 
 Floats = NDArray[np.float64]
@@ -72,8 +72,7 @@ class CellSums(NamedTuple):
 
 def check_method(ci: str | None) -> str | None:
     """Return `ci`, or raise ParameterError where it is not one of METHODS."""
-    if ci not in METHODS:
-        raise ParameterError(f"ci = {ci!r}: allowed are {', '.join(map(repr, METHODS))}")
+    check_word("ci", ci, METHODS)
     return ci
 
 

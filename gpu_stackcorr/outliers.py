@@ -163,11 +163,18 @@ def find_outlier_slices(stack_or_matrix: Any, *, band: int = BAND, backend: str 
     shape = np.shape(getattr(stack_or_matrix, "statistic", stack_or_matrix))
     if len(shape) == 2:
         r = _checked_matrix(getattr(stack_or_matrix, "statistic", stack_or_matrix))
-        return OutlierSlices(tuple(_faults(r, int(band))), len(r), int(band))
+        band = _reached(band, len(r))
+        return OutlierSlices(tuple(_faults(r, band)), len(r), band)
     stack = Stack(stack_or_matrix)
-    r = correlation_matrix(stack.source, band=int(band), ci=None, nan_policy="propagate", backend=backend).statistic
-    found = [faint_as_blank(stack, outlier) for outlier in _faults(r, int(band))]
-    return OutlierSlices(tuple(found), len(r), int(band))
+    band = _reached(band, len(stack))
+    r = correlation_matrix(stack.source, band=band, ci=None, nan_policy="propagate", backend=backend).statistic
+    found = [faint_as_blank(stack, outlier) for outlier in _faults(r, band)]
+    return OutlierSlices(tuple(found), len(r), band)
+
+
+def _reached(band: int, count: int) -> int:
+    """Return the largest distance that is worth looking at: beyond the number of slices there are no pairs."""
+    return min(int(band), max(count, BAND))
 
 
 def _checked_matrix(matrix: Any) -> Floats:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ParameterError
+from .errors import check_between
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,8 +39,7 @@ def correlation_interval(r: Any, standard_error: Any, df: Any, confidence_level:
     Where the standard error is infinite the interval is (-1, 1); else r of -1 or 1 has the interval [r, r], as atanh
     makes of it.
     """
-    if not 0 < confidence_level < 1:
-        raise ParameterError(f"confidence_level = {confidence_level!r}: allowed are numbers between 0 and 1")
+    confidence_level = check_between("confidence_level", confidence_level, 0, 1)
     r, standard_error, df = (np.asarray(a, np.float64) for a in (r, standard_error, df))
     beyond = (1 - confidence_level) / 2  # the small tail: its digits survive a level next to 1
     quantile: Any = -NormalDist().inv_cdf(beyond)
@@ -327,6 +326,7 @@ class DecorrelationDepth(Table):
         Its upper end is infinite where the upper bound of the correlation stays above the threshold: "more than
         `farthest`". Its lower end is then at most `farthest`. Both are NaN for the curve of a single reference.
         """
+        check_between("confidence_level", confidence_level, 0, 1)
         return ConfidenceInterval(math.nan, math.nan) if self.bounds is None else self.bounds(confidence_level)
 
     @property

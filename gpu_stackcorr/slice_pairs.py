@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .arrays import Stack, check_mask
 from .backends.base import Array
-from .errors import ParameterError
+from .errors import ParameterError, check_word
 
 WHOLE_BYTES = 512 * 2**20
 """Bytes of a stack on disk up to which all of it is read at once."""
@@ -60,8 +60,7 @@ class SlicePairs:
     def __init__(self, stack: Stack, band: int, mask: Any, nan_policy: str) -> None:
         if len(stack) < 2:
             raise ParameterError("stack has 1 slice: allowed are two or more")
-        if nan_policy not in NAN_POLICIES:
-            raise ParameterError(f"nan_policy = {nan_policy!r}: allowed are {', '.join(map(repr, NAN_POLICIES))}")
+        check_word("nan_policy", nan_policy, NAN_POLICIES)
         self.stack = stack
         self.band = band
         self.mask = check_mask(mask, stack.shape[1:])
