@@ -101,7 +101,10 @@ TRANSFORMS = {
     "elastic, rotate": (Compose(ELASTIC, rotate_90), lambda y, n: np.rot90(elastic(y, n))),
     "own seed": (Elastic(40, 3, seed=5), lambda y, n: elastic(y, n, seed=5)),
     "elastic twice": (Compose(ELASTIC, ELASTIC), twice),
-    "elastic, elastic": (Compose(ELASTIC, Elastic(40, 3, order=0)), lambda y, n: elastic(elastic(y, n), n, order=0)),
+    "elastic, elastic": (
+        Compose(ELASTIC, Elastic((40, 40), 3, order=0)),
+        lambda y, n: elastic(elastic(y, n), n, order=0),
+    ),
     "function": (root, lambda y, n: root(y)),
     "function, rotate": (Compose(root, rotate_90), lambda y, n: np.rot90(root(y))),
     "rotate, function": (Compose(rotate_90, root), lambda y, n: root(np.rot90(y))),
