@@ -13,6 +13,7 @@ from .backends.base import Array, Backend
 from .errors import ConstantSliceWarning, ParameterError, on_one_line, warn
 from .records import Battery, Correlation, StackCorrelation
 from .shifts import shifted_stack_correlation
+from .threads import allowed_threads
 from .transforms import AddNoise, Compose, Transform, as_transform
 
 
@@ -325,6 +326,8 @@ def slabs(stack: Stack, engine: Backend, slab_bytes: int | None = None) -> Itera
     length = max(1, (of.slab_bytes if slab_bytes is None else slab_bytes) // stack.slice_bytes)
     if of.slab_slices is not None:
         length = min(length, of.slab_slices)
+    if engine.in_threads:  # a short stack, too, has a slab for every thread
+        length = min(length, -(-len(stack) // allowed_threads()))
     for start in range(0, len(stack), length):
         yield start, stack.slab(start, min(start + length, len(stack)))
 
@@ -335,7 +338,7 @@ def _without_nan(parts: Iterator[tuple[int, Array]]) -> Iterator[tuple[int, Arra
         if count := _nan_count(slab):
             first = start + int(np.isnan(slab).any(axis=(1, 2)).argmax())
             raise ParameterError(
-                f"stack has {count} NaN pixels from slice {first} on: "
+                f"stack has {count} NaN pixels in slices {first} to {start + len(slab) - 1}: "
                 "nan_policy='omit' leaves them out, 'propagate' flags their slices"
             )
         yield start, slab
