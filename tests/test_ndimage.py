@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import tracemalloc
 
 import numpy as np
 import pytest
 from scipy import ndimage as scipy_ndimage
 
-from gpu_stackcorr import ndimage
+from gpu_stackcorr import available_backends, ndimage
 from gpu_stackcorr.backends.base import INTERPOLATION_MODES
 from gpu_stackcorr.errors import ParameterError
 
@@ -157,3 +159,18 @@ def test_errors_are_scipys(name, args, kwargs):
 def test_an_unknown_backend(call):
     with pytest.raises(ParameterError, match="abacus"):
         call()
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_foreign_byte_order_is_not_copied_beside_the_result(name):
+    if not available_backends()[name].available:
+        pytest.skip(available_backends()[name].reason)
+    image = np.random.default_rng(0).normal(size=(2000, 2000)).astype(">f4")
+    call = functools.partial(ndimage.gaussian_filter, image, 1.0, backend=name)
+    call()  # compiles
+    tracemalloc.start()
+    result = call()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(result, scipy_ndimage.gaussian_filter(image.astype("f4"), 1.0), rtol=0, atol=1e-5)
+    assert peak < 1.5 * image.nbytes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from gpu_stackcorr.threads import use_threads
 
 if not available_backends()["numba"].available:
     pytest.skip(available_backends()["numba"].reason, allow_module_level=True)
+
+from gpu_stackcorr.backends.numba_ import flat_images, margins
 
 COMPILED, PLAIN = get_backend("numba"), get_backend("numpy")
 SHAPES = {1: (1100,), 2: (37, 530), 3: (9, 21, 60)}
@@ -165,3 +169,30 @@ def test_a_slice_of_infinity_is_no_warning():
         np.full((40, 60), np.inf, np.float32), field((40, 60), 1, "float32"), axes=(0, 1), order=1, mode="reflect"
     )
     assert np.isposinf(warped[~np.isnan(warped)]).all()
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("layout", ["big-endian", "strided", "memory-mapped"])
+def test_no_copy_of_a_large_image_is_made(order, layout, monkeypatch, tmp_path):
+    monkeypatch.setattr(flat_images, "COPIED_BYTES", 2**16)
+    monkeypatch.setitem(margins.LARGEST, 2, 2**14)
+    backend = get_backend("numba")
+    plain = np.random.default_rng(0).normal(size=(2000, 2000)).astype(np.float32)
+    image = {"big-endian": plain.astype(">f4"), "strided": np.repeat(plain, 2, axis=1)[:, ::2]}.get(layout)
+    if image is None:
+        np.save(tmp_path / "image.npy", plain)
+        image = np.load(tmp_path / "image.npy", mmap_mode="r")
+    points, field = np.array([[3.5, 990.25], [7.0, 12.5]]), np.full((2, 1, 1), 0.25)
+    expected = backend.map_coordinates(plain, points, order=order, mode="reflect")
+    warped = backend.warp(plain, field, axes=(0, 1), order=order, mode="reflect")
+    tracemalloc.start()
+    sampled = backend.map_coordinates(image, points, order=order, mode="reflect")
+    peak_of_samples = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    result = backend.warp(image, field, axes=(0, 1), order=order, mode="reflect")
+    peak_of_warp = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(sampled, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(result, warped, rtol=0, atol=1e-5)
+    assert peak_of_samples < plain.nbytes / 4
+    assert peak_of_warp < 1.5 * plain.nbytes  # the result, and pieces of the displacement

@@ -15,6 +15,10 @@ from gpu_stackcorr.backends.base import Array
 
 Triple = tuple[int, int, int]
 
+COPIED_BYTES = 1 << 26
+"""Bytes of an image, in foreign byte order or not aligned, up to which it is copied to be read. Larger ones are left to
+the ``numpy`` backend, which converts what it reads: slower, and without a copy of the whole."""
+
 
 class FlatImage(NamedTuple):
     """An image as flat memory."""
@@ -27,6 +31,11 @@ class FlatImage(NamedTuple):
 def is_flat(image: Array) -> bool:
     """Whether an image can be read where it lies: native, aligned, its strides multiples of its samples."""
     return image.dtype.isnative and image.flags.aligned and all(s % image.itemsize == 0 for s in image.strides)
+
+
+def is_too_large(image: Array) -> bool:
+    """Whether an image would have to be copied to be read, and is too large for that."""
+    return image.nbytes > COPIED_BYTES and not is_flat(image)
 
 
 def flatten(image: Array) -> FlatImage:

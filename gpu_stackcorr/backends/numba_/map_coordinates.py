@@ -15,7 +15,7 @@ from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
 from gpu_stackcorr.backends.numpy_.map_coordinates import map_coordinates as specification
 
 from .compiler import jit
-from .flat_images import as_bytes, as_words, block_of, flatten, is_flat, lift, limits_of
+from .flat_images import as_bytes, as_words, block_of, flatten, is_flat, is_too_large, lift, limits_of
 from .folding import MODE_CODES
 from .parallel import run
 from .rows import CHUNK, chunks, copy_row, linear_row, spline_row, working_memory, write_row
@@ -30,14 +30,15 @@ def map_coordinates(
     """See ``Backend.map_coordinates``.
 
     float32 where image and result are, else float64. A coordinate that is NaN, infinite or beyond 2^62 gives `cval`.
-    Order 0 into another dtype is left to SciPy; an image in foreign byte order is copied.
+    Order 0 into another dtype is left to SciPy, and large images in foreign byte order to the ``numpy`` backend; small
+    ones are copied.
     """
     native = image.dtype.newbyteorder("=")
     dtype = native if dtype is None else np.dtype(dtype)
     if not image.size or not coordinates.size:
         return np.full(coordinates.shape[1:], fill_value(cval, dtype), dtype)
-    if order == 0 and dtype.newbyteorder("=") != native:
-        return specification(image, coordinates, order=0, mode=mode, cval=cval, dtype=dtype)
+    if (order == 0 and dtype.newbyteorder("=") != native) or is_too_large(image):
+        return specification(image, coordinates, order=order, mode=mode, cval=cval, dtype=dtype)
     ndim, shape = len(coordinates), coordinates.shape[1:]
     result = np.empty(shape or (1,), dtype.newbyteorder("="))
     points = coordinates.reshape(ndim, *result.shape)

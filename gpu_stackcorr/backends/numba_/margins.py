@@ -28,8 +28,8 @@ MARGINS = {2: 24, 3: 8}
 """Samples on each side, by the number of axes that move: three standard deviations of a displacement of alpha 250 and
 sigma 5 in two dimensions, and of sigma 4 in three."""
 
-LARGEST_VOLUME = 1 << 23
-"""Samples of a volume up to which it is copied; of larger ones the border is a small part."""
+LARGEST = {2: 1 << 25, 3: 1 << 23}
+"""Samples of a plane and of a volume up to which they are copied; of larger ones the border is a small part."""
 
 LINE, PAGE = 64, 512
 
@@ -39,9 +39,9 @@ PART = 1 << 17
 
 def margin_of(shape: tuple[int, ...], order: int, mode: str) -> int:
     """Return the margin that images of a shape are given, or 0 where they are read as they are."""
-    if order == 0 or mode not in MODES or (len(shape) == 3 and prod(shape) > LARGEST_VOLUME):
+    if order == 0 or mode not in MODES or len(shape) not in MARGINS or prod(shape) > LARGEST[len(shape)]:
         return 0
-    return MARGINS.get(len(shape), 0)
+    return MARGINS[len(shape)]
 
 
 def with_margins(images: Array, fixed: int, margin: int, mode: str, memory: Memory) -> Array:

@@ -19,10 +19,11 @@ import numpy as np
 
 from gpu_stackcorr.backends.base import SPLINE_PADDING, Array
 from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
+from gpu_stackcorr.backends.numpy_.warp import warp as specification
 from gpu_stackcorr.threads import allowed_threads
 
 from .compiler import jit
-from .flat_images import as_bytes, as_words, block_of, flatten, is_flat, lift, lift_block, limits_of
+from .flat_images import as_bytes, as_words, block_of, flatten, is_flat, is_too_large, lift, lift_block, limits_of
 from .folding import MODE_CODES
 from .margins import margin_of, with_margins
 from .memory import Memory
@@ -42,11 +43,18 @@ have three tasks and to end together."""
 
 
 def warp(image: Array, displacement: Array, *, axes: Sequence[int], order: int, mode: str, cval: float = 0.0) -> Array:
-    """See ``Backend.warp``. Images in foreign byte order are converted a group of slices at a time."""
+    """See ``Backend.warp``.
+
+    Images in foreign byte order are converted a group of slices at a time, and slices that are too large for that left
+    to the ``numpy`` backend.
+    """
+    batch = [axis for axis in range(image.ndim) if axis not in axes]
+    one = image[tuple(slice(None) if axis in axes else slice(1) for axis in range(image.ndim))]
+    if order < 2 and is_too_large(one):
+        return specification(image, displacement, axes=axes, order=order, mode=mode, cval=cval)
     result = np.empty(image.shape, image.dtype.newbyteorder("="))
     if not result.size:
         return result
-    batch = [axis for axis in range(image.ndim) if axis not in axes]
     images, target = (array.transpose(*batch, *axes) for array in (image, result))
     missing = image.ndim + 1 - displacement.ndim
     field = displacement.reshape(len(displacement), *(1,) * missing, *displacement.shape[1:])

@@ -22,7 +22,10 @@ def gaussian_filter(
     truncate: float = 4.0,
 ) -> Array:
     """See ``Backend.gaussian_filter``. The result is in native byte order."""
+    output = None
+    if not image.dtype.isnative:  # SciPy would copy it whole, beside the result
+        image = output = image.astype(image.dtype.newbyteorder("="))
     result: Array = scipy_gaussian_filter(
-        image, list(sigma), mode=list(mode), cval=cval, truncate=truncate, axes=tuple(axes)
+        image, list(sigma), output=output, mode=list(mode), cval=cval, truncate=truncate, axes=tuple(axes)
     )
     return result

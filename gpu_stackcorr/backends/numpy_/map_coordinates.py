@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from gpu_stackcorr.backends.base import Array
 
-from .interpolation import CHUNK, Source, boxes, fill_value, place, sample
+from .interpolation import CHUNK, Source, boxes, fill_value, place, round_to, sample
 
 scipy_map_coordinates: Any = ndimage.map_coordinates
 
@@ -29,21 +29,24 @@ def map_coordinates(
     points = coordinates.reshape(len(coordinates), *(shape or (1,)))
     if not image.size or not points.size:  # SciPy would read beside an empty image
         return np.full(shape, fill_value(cval, dtype), dtype)
-    if order == 0 and dtype.newbyteorder("=") == native:
-        return _copy(image, points, mode, cval, dtype).reshape(shape)
+    own = dtype.newbyteorder("=") == native if order == 0 else not image.dtype.isnative
+    if own:  # SciPy would pass labels through float64, and copy an image in foreign byte order whole
+        return _sampled(image, points, order, mode, cval, dtype).reshape(shape)
     result: Array = scipy_map_coordinates(
         image, points, output=dtype, order=order, mode=mode, cval=cval, prefilter=False
     )
     return result.reshape(shape)
 
 
-def _copy(image: Array, points: Array, mode: str, cval: float, dtype: np.dtype[Any]) -> Array:
-    """Copy the sample next to each point; `dtype` is that of the image, perhaps in another byte order."""
-    source, fill = Source(image), fill_value(cval, image.dtype)
+def _sampled(image: Array, points: Array, order: int, mode: str, cval: float, dtype: np.dtype[Any]) -> Array:
+    """Return samples at points, some thousand at a time; at order 0 in the dtype of the image, in any byte order."""
+    source, fill = Source(image), cval if order else fill_value(cval, image.dtype)
     result = np.empty(points.shape[1:], dtype)
     for box in boxes(result.shape, CHUNK):
         placed = [
-            place(x, 0, n, order=0, mode=mode) for n, x in zip(image.shape, points[(slice(None), *box)], strict=True)
+            place(x, 0, n, order=order, mode=mode)
+            for n, x in zip(image.shape, points[(slice(None), *box)], strict=True)
         ]
-        result[box] = sample(source, [], placed, fill)
+        values = sample(source, [], placed, fill)
+        result[box] = round_to(values, dtype) if order else values
     return result
