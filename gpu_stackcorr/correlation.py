@@ -335,10 +335,11 @@ def slabs(stack: Stack, engine: Backend, slab_bytes: int | None = None) -> Itera
 def _without_nan(parts: Iterator[tuple[int, Array]]) -> Iterator[tuple[int, Array]]:
     """Pass slabs on; raise at the first with NaN."""
     for start, slab in parts:
-        if count := _nan_count(slab):
-            first = start + int(np.isnan(slab).any(axis=(1, 2)).argmax())
+        if _nan_count(slab):
+            first = int(np.isnan(slab).any(axis=(1, 2)).argmax())
+            count = _nan_count(slab[first])
             raise ParameterError(
-                f"stack has {count} NaN pixels in slices {first} to {start + len(slab) - 1}: "
+                f"stack has {count} NaN pixels in slice {start + first}: "
                 "nan_policy='omit' leaves them out, 'propagate' flags their slices"
             )
         yield start, slab
