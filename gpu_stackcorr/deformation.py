@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .arrays import choose, on_device, take
 from .backends.base import Backend, field_dtype
@@ -15,6 +15,7 @@ from .deformation_checks import broadcasts, check_finite, check_interpolation, m
 from .displacement_fields import TRUNCATE, displacement_on, entries, scales_in_voxels
 from .errors import ParameterError
 from .folds import warn_of_folds
+from .inversion import transform_points
 from .random_fields import whole_box
 
 
@@ -23,6 +24,7 @@ def warp(
     displacement: Any,
     *,
     labels: Any = None,
+    points: ArrayLike | None = None,
     axes: Sequence[int] | None = None,
     channel_axis: int | None = None,
     order: int = 1,
@@ -40,6 +42,8 @@ def warp(
         In voxels; trailing dimensions broadcast against the shape of `image` without its channels.
     labels : integer array of the shape of `image` without its channels, optional
         Pulled through the same displacement at order 0: every bit of an identifier is kept.
+    points : (n, ndim) array_like, optional
+        Positions in `image` without its channels, moved to where their content goes (see `transform_points`).
     axes : sequence of 1 to 3 ints, optional
         The axes that move, increasing, of the image without its channels; the last ones by default.
     channel_axis : int, optional
@@ -55,8 +59,9 @@ def warp(
 
     Returns
     -------
-    array, or a pair of arrays with `labels`
-        Shape and dtype of the input; integers are rounded and clipped as SciPy does.
+    array, or a tuple of arrays with `labels` and `points`
+        The image, the labels and the points, in this order. Shape and dtype of the input; integers are rounded and
+        clipped as SciPy does. Points are float64 on the host.
 
     Raises
     ------
@@ -65,6 +70,8 @@ def warp(
         read for that: where it is not finite, the result is `cval`.
     InputTypeError
         If the image has another dtype.
+    InversionError
+        If the displacement folds where a point comes to lie.
 
     Examples
     --------
@@ -72,7 +79,7 @@ def warp(
     array([1., 2., 3., 3.])
     """
     engine = choose(backend, image=image, displacement=displacement, labels=labels)
-    subject = _Subject.take(engine, image, labels, channel_axis)
+    subject = _Subject.take(engine, image, labels, points, channel_axis)
     if not 1 <= subject.image.ndim <= 4:
         raise ParameterError(f"image has {subject.image.ndim} dimensions: allowed are 1 to 4")
     _, field, _ = take("displacement", displacement, engine.name)
@@ -92,16 +99,19 @@ def warp(
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What is deformed, as backends take it: an image with its channels, labels, and the ways back to the caller."""
+    """What is deformed, as backends take it: image, channels, labels and points, and the ways back to the caller."""
 
     image: NDArray[Any]
     channel: int | None
     labels: NDArray[Any] | None
+    points: ArrayLike | None
     give_back: Callable[[Any], Any]
     labels_back: Callable[[Any], Any]
 
     @classmethod
-    def take(cls, engine: Backend, image: Any, labels: Any, channel_axis: int | None) -> _Subject:
+    def take(
+        cls, engine: Backend, image: Any, labels: Any, points: ArrayLike | None, channel_axis: int | None
+    ) -> _Subject:
         """Return an image and its labels, checked against one another."""
         _, image, give_back = take("image", image, engine.name)
         channel = None
@@ -110,7 +120,7 @@ class _Subject:
             if not whole or not -image.ndim <= channel_axis < image.ndim:
                 raise ParameterError(f"channel_axis = {channel_axis!r}: allowed is an axis of {image.shape}, or None")
             channel = int(channel_axis) % image.ndim
-        subject = cls(image, channel, None, give_back, give_back)
+        subject = cls(image, channel, None, points, give_back, give_back)
         if labels is None:
             return subject
         _, labels, labels_back = take("labels", labels, engine.name)
@@ -119,7 +129,7 @@ class _Subject:
                 f"labels has shape {labels.shape} and dtype {labels.dtype}: "
                 f"allowed are integers of shape {subject.shape}"
             )
-        return cls(image, channel, labels, give_back, labels_back)
+        return cls(image, channel, labels, points, give_back, labels_back)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -127,19 +137,21 @@ class _Subject:
         return tuple(n for axis, n in enumerate(self.image.shape) if axis != self.channel)
 
     def pulled(self, engine: Backend, field: NDArray[Any], *, axes: Sequence[int], order: int, **how: Any) -> Any:
-        """Return the image, or the image and its labels, pulled through a field and given back."""
+        """Return the image pulled through a field, with the labels and points where there are any, given back."""
+        field = field.reshape(len(field), *(1,) * (len(self.shape) + 1 - field.ndim), *field.shape[1:])
+        moved = [] if self.points is None else [transform_points(self.points, engine.to_host(field), axes=axes)]
         if self.channel is None and self.labels is not None:
             warped, copied = engine.warp_with_labels(self.image, self.labels, field, axes=axes, order=order, **how)
-            return self.give_back(warped), self.labels_back(copied)
+            return self.give_back(warped), self.labels_back(copied), *moved
         if self.channel is None:
-            return self.give_back(engine.warp(self.image, field, axes=axes, order=order, **how))
-        whole = field.reshape(len(field), *(1,) * (len(self.shape) + 1 - field.ndim), *field.shape[1:])
-        one_for_all = whole[(slice(None),) * (self.channel + 1) + (np.newaxis,)]
-        places = [axis + (axis >= self.channel) for axis in axes]
-        warped = self.give_back(engine.warp(self.image, one_for_all, axes=places, order=order, **how))
-        if self.labels is None:
-            return warped
-        return warped, self.labels_back(engine.warp(self.labels, field, axes=axes, order=0, **how))
+            warped = engine.warp(self.image, field, axes=axes, order=order, **how)
+        else:
+            one_for_all = field[(slice(None),) * (self.channel + 1) + (np.newaxis,)]
+            places = [axis + (axis >= self.channel) for axis in axes]
+            warped = engine.warp(self.image, one_for_all, axes=places, order=order, **how)
+        if self.labels is not None:
+            moved.insert(0, self.labels_back(engine.warp(self.labels, field, axes=axes, order=0, **how)))
+        return (self.give_back(warped), *moved) if moved else self.give_back(warped)
 
 
 def elastic_transform(
@@ -149,6 +161,7 @@ def elastic_transform(
     random_state: np.random.RandomState | np.random.Generator | None = None,
     *,
     labels: Any = None,
+    points: ArrayLike | None = None,
     axes: Sequence[int] | None = None,
     channel_axis: int | None = None,
     order: int = 1,
@@ -175,6 +188,8 @@ def elastic_transform(
         and for smoothed noise alone.
     labels : integer array of the shape of `image` without its channels, optional
         Deformed by the same field at order 0, to the bit.
+    points : (n, ndim) array_like, optional
+        Positions in `image` without its channels, moved to where their content goes (see `transform_points`).
     axes : sequence of ints, optional
         The axes that move, as in `displacement_field`, of the image without its channels; all by default. With
         ``axes=(1, 2)`` every slice of a stack is deformed in its own plane, by a field of its own unless `shared`.
@@ -194,8 +209,8 @@ def elastic_transform(
 
     Returns
     -------
-    array, or a pair of arrays with `labels`
-        Shape and dtype of the input.
+    array, or a tuple of arrays with `labels` and `points`
+        The image, the labels and the points, in this order; shape and dtype of the input, points float64 on the host.
 
     Raises
     ------
@@ -203,6 +218,8 @@ def elastic_transform(
         If alpha or sigma is negative, both `seed` and `random_state` are given, or another parameter is not allowed.
     InputTypeError
         If the image has another dtype.
+    InversionError
+        If the field folds where a point comes to lie.
 
     Warns
     -----
@@ -220,7 +237,7 @@ def elastic_transform(
     if seed is not None and random_state is not None:
         raise ParameterError("seed and random_state are both given: allowed is one of them")
     engine = choose(backend, image=image, labels=labels)
-    subject = _Subject.take(engine, image, labels, channel_axis)
+    subject = _Subject.take(engine, image, labels, points, channel_axis)
     shape = subject.shape
     if len(shape) not in (2, 3):
         raise ParameterError(f"image has {len(shape)} dimensions: allowed are 2 and 3, and channels by channel_axis")

@@ -7,8 +7,8 @@ import pytest
 from scipy import ndimage
 from test_elastic_transform import image_of, pulled
 
-from gpu_stackcorr import displacement_field, elastic_transform, warp
-from gpu_stackcorr.errors import ParameterError
+from gpu_stackcorr import displacement_field, elastic_transform, transform_points, warp
+from gpu_stackcorr.errors import InversionError, ParameterError
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpu_stackcorr.errors.FoldWarning")  # small images, large fields
 
@@ -87,3 +87,43 @@ def test_a_generator_draws_fields_of_other_kinds(backend, how):
     for n, image in enumerate(stack):
         field = [d[n] if sigma.ndim else d for d in fields[n if "spacing" in how else 0]]
         np.testing.assert_allclose(result[n], pulled(image, np.stack(field)), rtol=0, atol=1e-10)
+
+
+# Points.
+
+
+@pytest.mark.parametrize("channel_axis", [None, 0, -1])
+def test_points_go_where_their_content_goes(backend, channel_axis):
+    y, x = np.mgrid[:40, :50]
+    centre = np.array([[17.0, 23.0]])
+    image = np.exp(-((y - 17) ** 2 + (x - 23) ** 2) / 3)
+    labels = np.arange(2000).reshape(40, 50)
+    whole = image if channel_axis is None else np.stack([image, 3 * image], channel_axis)
+    how = {"alpha": 80, "sigma": 9, "seed": 2, "channel_axis": channel_axis, "backend": backend.name}
+    moved, copied, points = elastic_transform(whole, labels=labels, points=centre, **how)
+    one = moved if channel_axis is None else moved.take(0, channel_axis)
+    found = np.array([(one * axis).sum() for axis in (y, x)]) / one.sum()
+    assert np.abs(points - centre).max() > 0.5
+    np.testing.assert_allclose(points[0], found, atol=0.3)
+    field = displacement_field(image.shape, 80, 9, seed=2, dtype=np.float64, backend=backend.name)
+    np.testing.assert_allclose(points, transform_points(centre, field), rtol=0, atol=1e-6)
+    alone = warp(whole, field, points=centre, channel_axis=channel_axis, backend=backend.name)
+    assert len(alone) == 2
+    np.testing.assert_array_equal(alone[0], moved)
+    np.testing.assert_array_equal(alone[1], points)
+    np.testing.assert_array_equal(copied, warp(labels, field, order=0, backend=backend.name))
+
+
+def test_points_of_slices_that_share_a_displacement(backend):
+    stack, field = image_of(shape=(3, 17, 23)), displacement_field((17, 23), 15, 4, seed=1, dtype=np.float64)
+    points = [[0, 4.0, 5.0], [2, 4.0, 5.0]]
+    _, moved = warp(stack, field, points=points, axes=(1, 2), backend=backend.name)
+    np.testing.assert_array_equal(moved[:, 0], [0, 2])
+    np.testing.assert_array_equal(moved[:, 1:], transform_points([[4.0, 5.0]] * 2, field))
+
+
+def test_points_where_a_field_folds_are_an_error():
+    image = image_of(shape=(40, 50))
+    points = np.argwhere(np.ones((40, 50)))
+    with pytest.raises(InversionError, match="folds"):
+        elastic_transform(image, 250, 3, points=points, seed=1)
