@@ -283,3 +283,16 @@ def test_a_stack_is_never_copied_to_the_host(cupy, monkeypatch):
     assert copied
     first = stack.data.ptr
     assert not any(isinstance(a, cupy.ndarray) and first <= a.data.ptr < first + stack.nbytes for a in copied)
+
+
+@pytest.mark.parametrize(
+    "lay_out", [lambda a: a.astype(a.dtype.newbyteorder(">")), lambda a: a[:, ::-1], lambda a: a.T]
+)
+def test_large_host_arrays_go_to_the_device_in_pieces(cupy, lay_out, monkeypatch):
+    from gpu_stackcorr.backends.cuda_ import gpu
+
+    monkeypatch.setattr(gpu, "PIECE_BYTES", 1000)
+    image = lay_out(STACK["float32"][0])
+    moved = gpu.Gpu().to_device(image)
+    assert isinstance(moved, cupy.ndarray)
+    np.testing.assert_array_equal(cupy.asnumpy(moved), image)

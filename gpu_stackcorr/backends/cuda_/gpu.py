@@ -25,6 +25,20 @@ OUT_OF_MEMORY = 2
 """``cudaErrorMemoryAllocation``."""
 
 
+PIECE_BYTES = 2**26
+"""Of a host array, strided or in foreign byte order, that are copied on the host at once on its way to the device."""
+
+
+def _in_pieces(array: Array, native: np.dtype[Any]) -> Array:
+    """Return a host array on the device; the host's copies are of pieces along its first axis."""
+    moved: Array = cupy.empty(array.shape, native)
+    step = max(1, PIECE_BYTES * len(array) // array.nbytes)
+    for start in range(0, len(array), step):
+        part = slice(start, start + step)
+        moved[part] = cupy.asarray(np.ascontiguousarray(array[part], native))
+    return moved
+
+
 class Gpu(Device):
     """The current CUDA device and stream."""
 
@@ -46,7 +60,10 @@ class Gpu(Device):
         """Copy a host array to the device; a device array only where it is not contiguous."""
         if isinstance(array, np.ndarray):
             # CuPy's own ascontiguousarray takes device arrays only.
-            copied: Array = cupy.asarray(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+            native = array.dtype.newbyteorder("=")
+            if array.nbytes > PIECE_BYTES and not (array.flags.c_contiguous and array.dtype.isnative):
+                return _in_pieces(array, native)
+            copied: Array = cupy.asarray(np.ascontiguousarray(array, native))
             return copied.reshape(array.shape)
         moved: Array = array if array.flags.c_contiguous else cupy.ascontiguousarray(array)
         return moved
