@@ -150,7 +150,6 @@ def warping(point: Point, shape: tuple[int, int], order: int) -> Case:
 def threaded(point: Point, shape: tuple[int, int, int]) -> Case:
     """Return the deformation and correlation of a uint8 stack on some threads."""
     slices, transform = stack(shape, "uint8"), Elastic(ALPHA, SIGMA, seed=SEED)
-    exact = stack_correlation(slices[:2], transform=transform, backend="numpy").statistic
 
     def correlated(path: Path) -> Any:
         def call() -> Any:
@@ -159,16 +158,7 @@ def threaded(point: Point, shape: tuple[int, int, int]) -> Case:
 
         return call
 
-    each = counts.elastic(slices[0].size, [SIGMA] * 2) + counts.pair(slices[0].size, integer=True)
-    return point.case(
-        correlated,
-        difference(exact, slice(2)),
-        1e-5,
-        slices.size,
-        backends=HOST,
-        bytes=slices.nbytes,
-        operations=len(slices) * each,
-    )
+    return _deformed_and_correlated(point, slices, correlated)
 
 
 def with_dask(point: Point, shape: tuple[int, int, int]) -> Case | Skip:
@@ -177,7 +167,6 @@ def with_dask(point: Point, shape: tuple[int, int, int]) -> Case | Skip:
     if modules is None:
         return Skip(point.operation, f"{point.parameter} {point.value:g}", "dask cannot be imported")
     dask, slices, transform = modules[0], stack(shape, "uint8"), Elastic(ALPHA, SIGMA, seed=SEED)
-    exact = stack_correlation(slices[:2], transform=transform, backend="numpy").statistic
 
     def correlated(path: Path) -> Any:
         def slab(numbers: Any) -> list[float]:
@@ -192,9 +181,16 @@ def with_dask(point: Point, shape: tuple[int, int, int]) -> Case | Skip:
 
         return call
 
+    return _deformed_and_correlated(point, slices, correlated)
+
+
+def _deformed_and_correlated(point: Point, slices: Any, make: Make) -> Case:
+    """Return the case of slices that are deformed and correlated with the first, whoever shares the work out."""
+    transform = Elastic(ALPHA, SIGMA, seed=SEED)
+    exact = stack_correlation(slices[:2], transform=transform, backend="numpy").statistic
     each = counts.elastic(slices[0].size, [SIGMA] * 2) + counts.pair(slices[0].size, integer=True)
     return point.case(
-        correlated,
+        make,
         difference(exact, slice(2)),
         1e-5,
         slices.size,

@@ -147,16 +147,16 @@ def followed_by_affine(engine: Backend, field: Array, matrix: Floats, offset: Fl
     return composed
 
 
-def check_matrix(matrix: Any, offset: Any) -> tuple[Floats, Floats]:
+def check_matrix(matrix: Any, offset: Any, name: str = "offset") -> tuple[Floats, Floats]:
     """Return a matrix, of which a vector is the diagonal, and one offset an axis, or raise ParameterError."""
     try:
         array, offsets = np.asarray(matrix, np.float64), np.asarray(offset, np.float64)
     except (TypeError, ValueError):
-        raise ParameterError(f"matrix = {matrix!r}, offset = {offset!r}: allowed are numbers") from None
+        raise ParameterError(f"matrix = {matrix!r}, {name} = {offset!r}: allowed are numbers") from None
     array = np.diag(array) if array.ndim == 1 else array
     square = array.ndim == 2 and array.shape[0] == array.shape[1] and 1 <= len(array) <= 3
     if not square or not np.isfinite(array).all():
         raise ParameterError(f"matrix = {matrix!r}: allowed are 1 to 3 rows of as many finite numbers, or a diagonal")
     if offsets.shape not in ((), (len(array),)) or not np.isfinite(offsets).all():
-        raise ParameterError(f"offset = {offset!r}: allowed is a finite number, or {len(array)} of them")
+        raise ParameterError(f"{name} = {offset!r}: allowed is a finite number, or {len(array)} of them")
     return array, np.array(np.broadcast_to(offsets, len(array)))

@@ -7,8 +7,15 @@ import pytest
 from properties import given, st
 from scipy import ndimage
 
-from gpu_stackcorr import affine_displacement, compose_displacements, displacement_field, use_backend, warp
-from gpu_stackcorr.errors import ParameterError
+from gpu_stackcorr import (
+    affine_displacement,
+    compose_displacements,
+    displacement_field,
+    transform_battery,
+    use_backend,
+    warp,
+)
+from gpu_stackcorr.errors import FoldWarning, ParameterError
 from gpu_stackcorr.transforms import AddNoise, Affine, Compose, Elastic, flip_right_left, flip_up_down, rotate_90
 
 
@@ -192,3 +199,15 @@ def test_a_matrix_of_another_size_is_refused():
         Affine(np.zeros((2, 2)))
     volume = smooth((9, 10, 10), sigma=2.0)
     np.testing.assert_array_equal(Affine.rotation(90, plane=(1, 2), ndim=3)(volume), np.rot90(volume, axes=(1, 2)))
+
+
+def test_folds_of_joined_deformations_are_looked_for_where_that_is_asked_for():
+    image = smooth((40, 50))
+    asked, plain = Elastic(250, 3, seed=1, check_folds=True), Elastic(1, 3, seed=2)
+    Compose(Elastic(250, 3, seed=1), plain)(image)
+    with pytest.warns(FoldWarning, match="folds"):
+        Compose(asked, plain)(image)
+    with pytest.warns(FoldWarning, match="folds"):
+        transform_battery(np.stack([image, image]), [asked], backend="numpy")
+    with pytest.raises(ParameterError, match=r"^shift = "):
+        Affine(np.eye(2), shift=(1, 2, 3))

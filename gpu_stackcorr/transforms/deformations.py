@@ -18,6 +18,7 @@ from gpu_stackcorr.deformation import elastic_transform, warp
 from gpu_stackcorr.deformation_checks import check_interpolation, check_scale
 from gpu_stackcorr.displacement_fields import displacement_on
 from gpu_stackcorr.errors import ParameterError
+from gpu_stackcorr.folds import warn_of_folds
 from gpu_stackcorr.random_fields import check_seed, seed_or_fresh, whole_box
 from gpu_stackcorr.recipes import Recipe, make_recipe
 
@@ -32,6 +33,7 @@ class Deformation(Transform):
     mode: str
     cval: float
     channel_axis: int | None
+    check_folds = False
 
     def seeded(self, seed: int | None) -> Deformation:
         """Return the same with `seed` for each random deformation that has none of its own."""
@@ -54,6 +56,8 @@ class Deformation(Transform):
         size = plain(image)
         shape = tuple(n for axis, n in enumerate(size.shape) if axis not in self._channels(size.ndim))
         field = self.followed_by(None, engine, shape, field_dtype(size.dtype), index)
+        if self.check_folds:
+            warn_of_folds(engine, field, range(len(shape)))
         return warp(
             image,
             field,
@@ -116,8 +120,9 @@ class Elastic(Deformation):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is smoothed noise of every slice in its plane, in voxels: what ``warp_moments`` computes."""
-        return self.method == "gaussian" and (self.axes, self.channel_axis, self.spacing) == (None, None, 1.0)
+        """Whether it is smoothed noise of every slice in its plane, unchecked: what ``warp_moments`` computes."""
+        simple = (self.axes, self.channel_axis, self.spacing, self.check_folds) == (None, None, 1.0, False)
+        return simple and self.method == "gaussian"
 
     def seeds(self) -> tuple[int | None, ...]:
         return (self.seed,)
@@ -216,7 +221,7 @@ class Affine(Deformation):
     channel_axis: int | None = None
 
     def __post_init__(self) -> None:
-        matrix, shift = check_matrix(self.matrix, self.shift)
+        matrix, shift = check_matrix(self.matrix, self.shift, "shift")
         if abs(np.linalg.det(matrix)) < 1e-12:
             raise ParameterError(f"matrix = {matrix.tolist()}: allowed are matrices that are not singular")
         object.__setattr__(self, "matrix", tuple(map(tuple, matrix.tolist())))
@@ -270,6 +275,7 @@ class Joined(Deformation):
         leader = next(part for part in parts if isinstance(part, Deformation))
         self.order, self.mode, self.cval = leader.order, leader.mode, leader.cval
         self.channel_axis = leader.channel_axis
+        self.check_folds = any(part.check_folds for part in parts if isinstance(part, Deformation))
 
     @property
     def name(self) -> str:
