@@ -19,25 +19,31 @@ from .compiler import jit
 from .parallel import cut, run
 
 Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 CELLS_A_TASK = 1 << 12
 """Cells of all pairs that are finished at once."""
 
 
-def integer_moments(sums: tuple[Integers, ...], offsets: tuple[int, int], grid: Grid, tiled: bool) -> Moments:
+def integer_moments(sums: tuple[Integers, ...], grid: Grid, tiled: bool, space: Floats) -> Moments:
     """Return the moments of N pairs from sums over blocks.
 
     Parameters
     ----------
     sums : six int64 arrays (N, bands, blocks)
         The count and the sums of x, y, xx, yy and xy; those that are the same for all pairs may have one pair only.
-    offsets : pair of ints
-        What was subtracted from x and y.
+    space : float64 array (3, N, bands, blocks)
+        Where the moments of cells may lie.
     """
     of_cells = sums if grid.is_fine else tuple(_by_cells(array, grid) for array in sums)
-    of_whole = tuple(array.sum(axis=(1, 2)) for array in of_cells)
-    whole = _from_shifted(of_whole, offsets)
-    return whole.with_cells(_from_shifted(of_cells, offsets)) if tiled else whole
+    totals = tuple(array.sum(axis=(1, 2)) for array in of_cells)
+    whole = _from_sums(totals, np.empty((3, *totals[4].shape)))
+    return whole.with_cells(_from_sums(of_cells, _part(space, of_cells[4].shape))) if tiled else whole
+
+
+def _part(space: Floats, shape: tuple[int, ...]) -> Floats:
+    """Return arrays (3, *shape) in a space of at least that size."""
+    return space.reshape(-1)[: 3 * prod(shape)].reshape(3, *shape)
 
 
 def _by_cells(array: Integers, grid: Grid) -> Integers:
@@ -46,34 +52,19 @@ def _by_cells(array: Integers, grid: Grid) -> Integers:
     return np.asarray(np.add.reduceat(rows, grid.column_cells[:-1], axis=2))
 
 
-def _from_shifted(sums: tuple[Integers, ...], offsets: tuple[int, int]) -> Moments:
-    """Return the moments of pairs whose images were less by offsets."""
-    shape = sums[4].shape
-    if int(np.max(sums[0], initial=0)) >= INT64_PIXELS:
-        sums = tuple(array.astype(object) for array in sums)
-        exact = _without_offsets(sums, *offsets)
-        return Moments.from_sums(IntegerSums(*(np.broadcast_to(array, shape) for array in exact)))
-    n, x, y, xx, yy, xy = exact = _without_offsets(sums, *offsets)
+def _from_sums(sums: tuple[Integers, ...], space: Floats) -> Moments:
+    """Return the moments of pairs, in a space of their size, from exact sums, those of x perhaps of one pair only."""
+    n, x, y, xx, yy, xy = sums
+    exact = IntegerSums(*(np.broadcast_to(array, xy.shape) for array in sums))
+    if int(np.max(n, initial=0)) >= INT64_PIXELS:
+        return Moments.from_sums(IntegerSums(*(array.astype(object) for array in exact.arrays())))
     of_x = Moments.from_sums(IntegerSums(n, x, x, xx, xx, xx))
-    mean, squares, products = (np.empty(shape, np.float64) for _ in range(3))
-    flat = [array.reshape(len(array), prod(shape[1:])) for array in (n, x, y, yy, xy, mean, squares, products)]
-    parts = cut(len(y), -(-y.size // CELLS_A_TASK))
+    mean, squares, products = space
+    flat = [array.reshape(len(array), prod(xy.shape[1:])) for array in (n, x, y, yy, xy, mean, squares, products)]
+    parts = cut(len(xy), -(-xy.size // CELLS_A_TASK))
     run(lambda part: _centre_integers(*flat, parts[part].start, parts[part].stop), len(parts))
     fields = (n, of_x.mean_x, mean, of_x.ss_x, squares, products)
-    moments = Moments.from_arrays(np.broadcast_to(array, shape) for array in fields)
-    return moments.with_sums(IntegerSums(*(np.broadcast_to(array, shape) for array in exact)))
-
-
-def _without_offsets(sums: tuple[NDArray[Any], ...], x_offset: int, y_offset: int) -> tuple[NDArray[Any], ...]:
-    """Return the sums of images from those of images less by offsets."""
-    n, x, y, xx, yy, xy = sums
-    if x_offset or y_offset:
-        xy = xy + x_offset * y + y_offset * x + x_offset * y_offset * n
-    if x_offset:
-        x, xx = x + x_offset * n, xx + 2 * x_offset * x + x_offset * x_offset * n
-    if y_offset:
-        y, yy = y + y_offset * n, yy + 2 * y_offset * y + y_offset * y_offset * n
-    return n, x, y, xx, yy, xy
+    return Moments.from_arrays(np.broadcast_to(array, xy.shape) for array in fields).with_sums(exact)
 
 
 @jit
@@ -100,7 +91,7 @@ def _centre_integers(n, x, y, yy, xy, mean, squares, products, first, last) -> N
             products[pair, cell] = float(raw_xy) - x_rest * share
 
 
-def float_moments(sums: tuple[NDArray[Any], ...], grid: Grid, tiled: bool) -> Moments:
+def float_moments(sums: tuple[NDArray[Any], ...], grid: Grid, tiled: bool, space: Floats) -> Moments:
     """Return the moments of N pairs from sums over blocks.
 
     Parameters
@@ -108,23 +99,30 @@ def float_moments(sums: tuple[NDArray[Any], ...], grid: Grid, tiled: bool) -> Mo
     sums : eight arrays (N, bands, blocks)
         The count; the shifts of x and y; the sums of x, y, xx, yy and xy about them. Those that are the same for all
         pairs may have one pair only.
+    space : float64 array (3, N, bands, blocks)
+        Where the moments of cells may lie.
     """
-    pairs = len(sums[2])
-    cells = np.zeros((6, pairs, len(grid.row_cells) - 1, len(grid.column_cells) - 1))
-    whole = np.zeros((6, pairs))
+    masks, pairs = len(sums[0]), len(sums[2])
+    shape = (len(grid.row_cells) - 1, len(grid.column_cells) - 1)
+    of_x, of_y = np.zeros((3, masks, *shape)), _part(space, (pairs, *shape))
+    whole = np.empty((6, pairs))
     parts = cut(pairs, -(-sums[2].size // CELLS_A_TASK))
 
     def finish(part: int) -> None:
-        _merge(*sums, grid.row_cells, grid.column_cells, cells, whole, parts[part].start, parts[part].stop)
+        _merge(*sums, grid.row_cells, grid.column_cells, of_x, of_y, whole, parts[part].start, parts[part].stop)
 
     run(finish, len(parts))
-    moments = _from_stacked(whole)
-    return moments.with_cells(_from_stacked(cells)) if tiled else moments
+    moments = _from_parts(*whole)
+    if not tiled:
+        return moments
+    count, mean_x, squares_x = (np.broadcast_to(array, of_y.shape[1:]) for array in of_x)
+    mean_y, squares_y, products = of_y
+    return moments.with_cells(_from_parts(count, mean_x, mean_y, squares_x, squares_y, products))
 
 
-def _from_stacked(arrays: NDArray[np.float64]) -> Moments:
-    """Return the moments of six arrays."""
-    return Moments.from_arrays([arrays[0].astype(np.int64), *arrays[1:]])
+def _from_parts(count: Floats, *others: Floats) -> Moments:
+    """Return moments whose count is an array of floats."""
+    return Moments.from_arrays([count.astype(np.int64), *others])
 
 
 @jit
@@ -150,9 +148,12 @@ def _merge_neighbours(parts, length) -> None:  # type: ignore[no-untyped-def]
 
 @jit
 def _merge(  # type: ignore[no-untyped-def]
-    count, x_shift, y_shift, x, y, xx, yy, xy, row_cells, column_cells, cells, whole, first, last
+    count, x_shift, y_shift, x, y, xx, yy, xy, row_cells, column_cells, of_x, of_y, whole, first, last
 ) -> None:
-    """Write the moments of the cells and of the whole of some pairs: (6, pairs, ...)."""
+    """Write the moments of some pairs: those of the cells that are x alone, the others, and those of the whole.
+
+    `of_x` holds count, mean and squares, `of_y` mean, squares and products, `whole` all six.
+    """
     parts = np.empty((count.shape[1] * count.shape[2], 6))
     merged = np.empty(((len(row_cells) - 1) * (len(column_cells) - 1), 6))
     for n in range(first, last):
@@ -174,8 +175,12 @@ def _merge(  # type: ignore[no-untyped-def]
                             part[5] = xy[n, i, j] - x[m, i, j] * y_mean
                         length += 1
                 _merge_neighbours(parts, length)
+                cell = merged[u * (len(column_cells) - 1) + v]
                 for value in range(6):
-                    cells[value, n, u, v] = merged[u * (len(column_cells) - 1) + v, value] = parts[0, value]
+                    cell[value] = parts[0, value]
+                of_y[0, n, u, v], of_y[1, n, u, v], of_y[2, n, u, v] = cell[2], cell[4], cell[5]
+                if m == n:
+                    of_x[0, n, u, v], of_x[1, n, u, v], of_x[2, n, u, v] = cell[0], cell[1], cell[3]
         _merge_neighbours(merged, len(merged))
         for value in range(6):
             whole[value, n] = merged[0, value]

@@ -1,4 +1,4 @@
-"""Exact sums of products of integer images, one run of pixels (one row of a cell) at a time.
+"""Exact sums of products of integer images, over some rows of the blocks of a grid at a time.
 
 Unsigned bytes are multiplied as they are, 64 at once, by the other less 128 as a signed byte, where the processor has
 the instruction: the 128 times the sum of y that are missing then are added to a block in the end. A grid whose masks
@@ -13,8 +13,9 @@ to take both apart.
 The last pixels of a run that do not fill a window are masked in a window that may reach out of the run, not out of the
 row.
 
-Rows are taken one by one, in order. On two cores of a Zen 3 two at once, which spares stores, took 1.3 times as long,
-and eight 2 to 3 times: rows of 1024 bytes share the sets of the cache, and memory is no longer read in one stream.
+Several rows may be taken at once, so that the sums of a block go to memory and come back for a part of the rows only:
+in cells 64 pixels wide that costs as much as all products. With 16 bits, whose products are slower, it pays in such
+cells alone. Memory is read in order either way.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from .vectors import (
     element,
     load,
     prefetch,
+    some_rows,
     sum_of_halves,
     sum_of_lanes,
     sums_of_pairs,
@@ -53,10 +55,13 @@ LANES, BYTE_LANES = 32, 64
 BLOCK_WINDOWS = 8192
 """Windows after which lanes of int32 are to be added up."""
 
+ROWS, FEWER_ROWS = 4, 2
+"""Rows that may be taken at once: of bytes, and of all."""
+
 OFFSETS = {np.dtype(np.uint16): 32768}
 """What a kernel subtracts from the pixels of a dtype."""
 
-WORDS_Y, WORDS_YY, WORDS_XY = 4, 8, 8
+WORDS = 4
 """Words of int64 for the lanes of each sum."""
 
 _BIAS = 2**31 - 1
@@ -116,20 +121,18 @@ def _add_bytes(builder: Any, sums: Accumulators, at_y: Any, at_x: Any, mask: Any
         sums.set(name, byte_products(builder, sums[name], y, factor))
 
 
-def _row(context: Any, builder: Any, signature: Any, arguments: Any, *, with_y: bool) -> Any:
-    """Emit the sums over one row of every block: whole windows, then the masked one."""
-    y, y_start, x, x_start, columns, keep, lanes, start, size, offset = arguments
-    y_kind, x_kind, columns_kind, keep_kind, lanes_kind = (signature.args[i] for i in (0, 2, 4, 5, 6))
+def _rows(context: Any, builder: Any, signature: Any, arguments: Any, *, with_y: bool) -> Any:
+    """Emit the sums over some rows of every block: whole windows, then the masked one."""
+    y, y_start, y_step, y_ahead, x, x_start, x_step, x_ahead, count, columns, keep, lanes, start, size, offset = (
+        arguments
+    )
+    y_kind, x_kind, columns_kind, keep_kind, lanes_kind = (signature.args[i] for i in (0, 4, 9, 10, 11))
     narrow, bytewise = _is_narrow(y_kind, x_kind), keep_kind.dtype.bitwidth == 8
     width, lane = (BYTE_LANES, I8) if bytewise else (LANES, I16)
     y, x = (element(context, builder, *a) for a in ((y_kind, y, y_start), (x_kind, x, x_start)))
     ones = constant(I16, LANES // 2, 1)
 
-    def add_window(sums: Accumulators, first: Any, mask: Any) -> None:
-        at_y, at_x = builder.gep(y, [first]), builder.gep(x, [first])
-        if with_y:
-            prefetch(builder, at_y)
-        prefetch(builder, at_x)
+    def add_window(sums: Accumulators, at_y: Any, at_x: Any, mask: Any) -> None:
         if bytewise:
             _add_bytes(builder, sums, at_y, at_x, mask, with_y=with_y)
             return
@@ -137,54 +140,76 @@ def _row(context: Any, builder: Any, signature: Any, arguments: Any, *, with_y: 
         y_pixels = y_pixels if mask is None else builder.and_(y_pixels, mask)
         _add_window(builder, sums, y_pixels, x_pixels, ones, narrow=narrow, with_y=with_y)
 
-    with blocks_of(context, builder, columns_kind, columns) as block:
-        sums = _accumulators(builder, narrow, bytewise)
-        with windows(builder, block.whole, width) as first:
-            add_window(sums, builder.add(block.first, first), None)
-        with builder.if_then(block.is_masked):
-            mask = load(builder, element(context, builder, keep_kind, keep, block.mask), vector(lane, width))
-            add_window(sums, builder.add(block.first, block.rest), mask)
-        at = builder.add(start, builder.mul(block.number, size))
-        _put(context, builder, lanes_kind, lanes, sums, {"xy": builder.add(at, offset)} | ({"y": at} if with_y else {}))
+    def add_windows(sums: Accumulators, rows: list[tuple[Any, ...]], first: Any, mask: Any) -> None:
+        for at_y, at_x, next_y, next_x in rows:
+            if with_y:
+                prefetch(builder, builder.gep(next_y, [first]))
+            prefetch(builder, builder.gep(next_x, [first]))
+            add_window(sums, builder.gep(at_y, [first]), builder.gep(at_x, [first]), mask)
+
+    def row(number: Any) -> tuple[Any, ...]:
+        y_row = builder.gep(y, [builder.mul(number, y_step)])
+        x_row = builder.gep(x, [builder.mul(number, x_step)])
+        return y_row, x_row, builder.gep(y_row, [y_ahead]), builder.gep(x_row, [x_ahead])
+
+    def add_rows(numbers: list[Any]) -> None:
+        rows = [row(number) for number in numbers]
+        with blocks_of(context, builder, columns_kind, columns) as block:
+            sums = _accumulators(builder, narrow, bytewise)
+            with windows(builder, block.whole, width, rolled=len(rows) > 1) as first:
+                add_windows(sums, rows, builder.add(block.first, first), None)
+            with builder.if_then(block.is_masked):
+                mask = load(builder, element(context, builder, keep_kind, keep, block.mask), vector(lane, width))
+                add_windows(sums, rows, builder.add(block.first, block.rest), mask)
+            at = builder.add(start, builder.mul(block.number, size))
+            places = {"xy": builder.add(at, offset)} | ({"y": at} if with_y else {})
+            _put(context, builder, lanes_kind, lanes, sums, places)
+
+    some_rows(builder, count, (ROWS, FEWER_ROWS) if narrow else (FEWER_ROWS,), add_rows)
     return context.get_dummy_value()
 
 
 def _put(context: Any, builder: Any, kind: Any, lanes: Any, sums: Accumulators, places: dict[str, Any]) -> None:
     """Add the sums of a run to their lanes in memory."""
     if "y" in places:
-        places["yy"] = builder.add(places["y"], ir.Constant(I64, WORDS_Y))
+        places["yy"] = builder.add(places["y"], ir.Constant(I64, WORDS))
     for name, place in places.items():
-        add_to(builder, element(context, builder, kind, lanes, place), sums.folded(name))
+        values = sums[name]
         if f"{name} upper" in sums:
-            upper = builder.add(place, ir.Constant(I64, 4))
-            add_to(builder, element(context, builder, kind, lanes, upper), sums.folded(f"{name} upper"))
+            # Modulo 2^64, where what went in as it lay is the lower halves and 2^32 times the upper ones.
+            upper = sums[f"{name} upper"]
+            values = builder.add(builder.sub(values, builder.shl(upper, constant(I64, 8, 32))), upper)
+        halved = values if values.type.count == 8 and values.type.element == I32 else sum_of_halves(builder, values)
+        add_to(builder, element(context, builder, kind, lanes, place), halved)
 
 
 def _definition(with_y: bool) -> Any:
     """Return what Numba asks for: the types of a call, and what emits it."""
 
     def define(
-        typing: Any, y: Any, y_start: Any, x: Any, x_start: Any, columns: Any, keep: Any, lanes: Any, start: Any,
-        size: Any, offset: Any,
+        typing: Any, y: Any, y_start: Any, y_step: Any, y_ahead: Any, x: Any, x_start: Any, x_step: Any, x_ahead: Any,
+        count: Any, columns: Any, keep: Any, lanes: Any, start: Any, size: Any, offset: Any,
     ) -> Any:  # fmt: skip
-        del typing, y_start, x_start, start, size, offset
+        del typing, y_start, y_step, y_ahead, x_start, x_step, x_ahead, count, start, size, offset
         index = types.int64
-        signature = types.void(y, index, x, index, columns, keep, lanes, index, index, index)
-        return signature, partial(_row, with_y=with_y)
+        flat = (y, index, index, index, x, index, index, index)
+        signature = types.void(*flat, index, columns, keep, lanes, index, index, index)
+        return signature, partial(_rows, with_y=with_y)
 
     return define
 
 
-add_row: Any = intrinsic(_definition(True))
-"""Adds the sums of y, yy and xy over one row of every block to the lanes of the block.
+add_rows: Any = intrinsic(_definition(True))
+"""Adds the sums of y, yy and xy over some rows of every block to the lanes of the block.
 
-``add_row(y, y_start, x, x_start, columns, keep, lanes, start, size, offset)``: rows of the flat images begin at their
-start; `columns` and `keep` are those of a grid; the lanes of block j begin at ``start + j * size``, with those of y and
-yy, and those of xy ``offset`` behind.
+``add_rows(y, y_start, y_step, y_ahead, x, x_start, x_step, x_ahead, count, columns, keep, lanes, start, size,
+offset)``: the first of `count` rows of a flat image begins at its start, the next one a step further; its pixels are
+asked for so many ahead; `columns` and `keep` are those of a grid; the lanes of block j begin at ``start + j * size``,
+with those of y and yy, and those of xy ``offset`` behind.
 """
 
 add_products: Any = intrinsic(_definition(False))
-"""As `add_row`, the sum of xy alone."""
+"""As `add_rows`, the sum of xy alone."""
 
 
 def _define_total_y(typing: Any, lanes: Any, start: Any) -> Any:
@@ -205,17 +230,11 @@ def _define_total_products(typing: Any, y: Any, x: Any, lanes: Any, start: Any, 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         y_kind, x_kind, lanes_kind = signature.args[:3]
         _, _, lanes, start, biased = arguments
+        address = element(context, builder, lanes_kind, lanes, start)
         if _is_narrow(y_kind, x_kind):
-            values = load(builder, element(context, builder, lanes_kind, lanes, start), vector(I32, 8))
-            return sum_of_lanes(builder, builder.sext(values, vector(I64, 8)))
-        both, upper = (
-            sum_of_lanes(builder, load(builder, element(context, builder, lanes_kind, lanes, at), vector(I64, 4)))
-            for at in (start, builder.add(start, ir.Constant(I64, 4)))
-        )
-        # Modulo 2^64, where the sum of the lower halves is `both - 2^32 upper`.
-        lower = builder.sub(both, builder.shl(upper, ir.Constant(I64, 32)))
+            return sum_of_lanes(builder, builder.sext(load(builder, address, vector(I32, 8)), vector(I64, 8)))
         bias = builder.mul(biased, ir.Constant(I64, _BIAS * LANES // 2))
-        return builder.sub(builder.add(lower, upper), bias)
+        return builder.sub(sum_of_lanes(builder, load(builder, address, vector(I64, 4))), bias)
 
     return types.int64(y, x, lanes, types.int64, types.int64), emit
 

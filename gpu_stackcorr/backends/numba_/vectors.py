@@ -8,9 +8,9 @@ products elsewhere. `byte_products` is the exception.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, reduce
 from typing import Any, NamedTuple
 
 from llvmlite import binding, ir
@@ -28,9 +28,6 @@ I8, I16, I32, I64, F32, F64 = (
     ir.FloatType(),
     ir.DoubleType(),
 )
-
-PREFETCH_BYTES = 2048
-"""How far ahead of a sum its pixels are asked for; without it uint8 takes 1.3 times as long on a Zen 3."""
 
 
 def vector(element: ir.Type, lanes: int) -> Any:
@@ -62,11 +59,12 @@ def load(builder: Any, address: Any, kind: Any) -> Any:
     return value
 
 
-def add_to(builder: Any, address: Any, value: Any) -> None:
-    """Add a vector, of integers or of floats, to the one at an address."""
-    add = builder.fadd if value.type.element == F64 else builder.add
+def add_to(builder: Any, address: Any, *values: Any) -> None:
+    """Add vectors, of integers or of floats, one after the other to the one at an address."""
+    kind = values[0].type
+    add = builder.fadd if kind.element == F64 else builder.add
     store = builder.store(
-        add(load(builder, address, value.type), value), builder.bitcast(address, value.type.as_pointer())
+        reduce(add, values, load(builder, address, kind)), builder.bitcast(address, kind.as_pointer())
     )
     store.align = 1
 
@@ -130,9 +128,9 @@ def multiply_add(builder: Any, left: Any, right: Any, total: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [left, right, total])
 
 
-def prefetch(builder: Any, address: Any, ahead: int = PREFETCH_BYTES) -> None:
-    """Ask for the cache line that lies PREFETCH_BYTES behind an address."""
-    pointer = builder.gep(builder.bitcast(address, I8.as_pointer()), [ir.Constant(I64, ahead)])
+def prefetch(builder: Any, address: Any) -> None:
+    """Ask for the cache line of an address, which may lie outside of any array."""
+    pointer = builder.bitcast(address, I8.as_pointer())
     kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
     function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
     builder.call(function, [pointer, *(ir.Constant(I32, value) for value in (0, 3, 1))])  # read, keep, data
@@ -159,11 +157,6 @@ class Accumulators:
     def add_product(self, name: str, left: Any, right: Any) -> None:
         """Add a product of float64 vectors to a sum, without rounding the product."""
         self._builder.store(multiply_add(self._builder, left, right, self[name]), self._slots[name])
-
-    def folded(self, name: str) -> Any:
-        """Return a sum in no more than eight lanes of int32 or four of int64."""
-        value = self[name]
-        return sum_of_halves(self._builder, value) if value.type.count * value.type.element.width > 256 else value
 
     def __contains__(self, name: str) -> bool:
         return name in self._slots
@@ -194,8 +187,30 @@ def blocks_of(context: Any, builder: Any, columns_kind: Any, columns: Any) -> It
         yield Block(loop.index, first, whole, rest, mask, builder.icmp_signed(">=", mask, ir.Constant(I64, 0)))
 
 
+def some_rows(builder: Any, count: Any, choices: Sequence[int], emit: Callable[[list[Any]], None]) -> None:
+    """Emit code for `count` rows at once where it is one of some choices, else row by row.
+
+    `emit` takes the numbers of rows.
+    """
+    if not choices:
+        with cgutils.for_range(builder, count, intp=I64) as loop:
+            emit([loop.index])
+        return
+    with builder.if_else(builder.icmp_signed("==", count, ir.Constant(I64, choices[0]))) as (at_once, otherwise):
+        with at_once:
+            emit([ir.Constant(I64, row) for row in range(choices[0])])
+        with otherwise:
+            some_rows(builder, count, choices[1:], emit)
+
+
 @contextmanager
-def windows(builder: Any, count: Any, lanes: int) -> Iterator[Any]:
-    """Loop over windows of so many pixels; gives the number of the first pixel of each."""
+def windows(builder: Any, count: Any, lanes: int, *, rolled: bool = False) -> Iterator[Any]:
+    """Loop over windows of so many pixels; gives the number of the first pixel of each.
+
+    An empty statement keeps LLVM from unrolling a loop that is to stay `rolled`. Where blocks have one window or two,
+    choosing between unrolled copies takes longer than the windows do.
+    """
     with cgutils.for_range(builder, count, intp=I64) as loop:
+        if rolled:
+            builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], side_effect=True)
         yield builder.mul(loop.index, ir.Constant(I64, lanes))
