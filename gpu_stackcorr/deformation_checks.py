@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import isfinite
 from typing import Any
 
@@ -12,6 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 from .backends.base import INTERPOLATION_MODES
 from .errors import ParameterError
 from .random_fields import Box
+from .threads import allowed_threads
+
+PART = 1 << 20
+"""Values of a large array that are looked through at once: they stay in a cache for the second look."""
 
 
 def check_alpha_sigma(alpha: Any, sigma: Any, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -93,11 +98,22 @@ def check_finite(name: str, array: NDArray[Any]) -> tuple[float, float]:
 
     These two tell of NaN and infinity, at the speed of memory and without a mask of the array's size.
     """
-    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    low, high = _extremes(array) if array.size else (0.0, 0.0)
     if not (isfinite(low) and isfinite(high)):
         count = array.size - np.count_nonzero(np.isfinite(array))
         raise ParameterError(f"{name} has {count} values that are NaN or infinite: allowed are finite numbers")
     return low, high
+
+
+def _extremes(array: NDArray[Any]) -> tuple[float, float]:
+    """Return the least and the largest value, NaN where there is one: of a large array part by part, in threads."""
+    if array.size < 2 * PART or not array.flags.c_contiguous:
+        return float(array.min()), float(array.max())
+    flat = array.reshape(-1)
+    parts = [flat[start : start + PART] for start in range(0, flat.size, PART)]
+    with ThreadPoolExecutor(allowed_threads(), "stackcorr-check") as pool:
+        found = np.array(list(pool.map(lambda part: (part.min(), part.max()), parts)))
+    return float(found[:, 0].min()), float(found[:, 1].max())
 
 
 def broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:

@@ -33,13 +33,13 @@ LARGEST = {2: 1 << 25, 3: 1 << 23}
 
 LINE, PAGE = 64, 512
 
-PART = 1 << 17
-"""Samples a task."""
+PART = 1 << 19
+"""Samples a task: to wake another thread takes as long as to copy that many."""
 
 
-def margin_of(shape: tuple[int, ...], order: int, mode: str) -> int:
+def margin_of(shape: tuple[int, ...], mode: str) -> int:
     """Return the margin that images of a shape are given, or 0 where they are read as they are."""
-    if order == 0 or mode not in MODES or len(shape) not in MARGINS or prod(shape) > LARGEST[len(shape)]:
+    if mode not in MODES or len(shape) not in MARGINS or prod(shape) > LARGEST[len(shape)]:
         return 0
     return MARGINS[len(shape)]
 
@@ -73,12 +73,13 @@ def _fill_rows(source: Any, width: Any, rows: Any, columns: Any, target: Any, pi
     """Fill rows, `pitch` apart, with those of an image: `rows` and `columns` say which samples."""
     margin = (columns.size - width) // 2
     for k in range(rows.size):
-        line = source[rows[k] * width : (rows[k] + 1) * width]
-        row = target[k * pitch : k * pitch + columns.size]
-        row[margin : margin + width] = line
+        line, row = rows[k] * width, k * pitch
+        for x in range(width):
+            target[np.uint64(row + margin + x)] = source[np.uint64(line + x)]
         for x in range(margin):
-            row[x] = line[columns[x]]
-            row[margin + width + x] = line[columns[margin + width + x]]
+            y = margin + width + x
+            target[np.uint64(row + x)] = source[np.uint64(line + columns[x])]
+            target[np.uint64(row + y)] = source[np.uint64(line + columns[y])]
 
 
 def _pitch(width: int, itemsize: int) -> int:

@@ -97,7 +97,7 @@ def ready(images: Array, fixed: int, order: int, mode: str, cval: float, memory:
 
     Their samples are copied into `memory`, if anywhere.
     """
-    margin = margin_of(images.shape[fixed:], order, mode)
+    margin = margin_of(images.shape[fixed:], mode)
     padding = SPLINE_PADDING if order > 1 and mode in ("nearest", "grid-constant") else 0
     if order > 1:
         images = _spline(images, fixed, padding, order, mode, cval)
@@ -110,7 +110,7 @@ def ready(images: Array, fixed: int, order: int, mode: str, cval: float, memory:
 
 def _stays(images: Array, fixed: int, order: int, mode: str) -> bool:
     """Whether images are read where they lie."""
-    return order < 2 and not margin_of(images.shape[fixed:], order, mode) and is_flat(images)
+    return order < 2 and not margin_of(images.shape[fixed:], mode) and is_flat(images)
 
 
 def _spline(image: Array, fixed: int, padding: int, order: int, mode: str, cval: float) -> Array:

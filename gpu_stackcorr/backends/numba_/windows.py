@@ -1,13 +1,14 @@
-"""Rows at orders 1 and 3 where neighbours along x lie side by side: placed, picked and weighted in one pass.
+"""Rows at orders 0, 1 and 3 where neighbours along x lie side by side: placed, picked and weighted in one pass.
 
-A window is as many samples as a vector of 64 bytes holds. Its displacements become floors, fractions and 32-bit offsets
-in vectors; the neighbours along x that a sample needs of each line come by one load, a sample at a time; weights and
-sums are vectors again. It is written in vectors, as LLVM IR without any instruction of a particular processor, since
-LLVM does not make them of a plain loop: with the steps in loops of their own (`placing`, `gathering`), or where it
-takes hardware gathers of single samples, a row takes two (order 1) to three times (order 3) as long.
+A window is as many samples as a vector of 64 bytes holds, at order 0 as many displacements. Its displacements become
+floors, fractions and 32-bit offsets in vectors; the neighbours along x that a sample needs of each line come by one
+load, a sample at a time; weights and sums are vectors again. It is written in vectors, as LLVM IR without any
+instruction of a particular processor, since LLVM does not make them of a plain loop: with the steps in loops of their
+own (`placing`, `gathering`), or where it takes hardware gathers of single samples, a row takes two (orders 0 and 1) to
+three times (order 3) as long.
 
-At order 1 taps are added as in SciPy: in C order, weights axis by axis. Nothing is contracted, so that a sample has the
-same bits here and alone.
+At order 0 a sample is a word of its size, whatever it stands for. At order 1 taps are added as in SciPy: in C order,
+weights axis by axis. Nothing is contracted, so that a sample has the same bits here and alone.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def _windows(ndim: int, order: int) -> Any:
 
     @intrinsic
     def windows(
-        _typing: Any, source: Any, _first: Any, _strides: Any, _low: Any, _high: Any, _along: Any, moves: Any, out: Any,
-        outside: Any,
+        _typing: Any, source: Any, _first: Any, _strides: Any, _low: Any, _high: Any, _margin: Any, _along: Any,
+        moves: Any, out: Any, outside: Any,
     ) -> Any:  # fmt: skip
         """Fill `out` with samples, and return in how many windows some are outside.
 
@@ -49,15 +50,19 @@ def _windows(ndim: int, order: int) -> Any:
             In elements; that of x is 1.
         _low, _high : three ints each
             Where floors, counted from the row's first sample, have all their taps inside.
+        _margin : int
+            How much of that lies beyond the image, where order 0 does not take halves: which way they go depends on the
+            mode.
         _along : int
             By how much the position along x increases from sample to sample: 1 or 0.
         moves : three rows of displacements
-        out : row of float32 or float64, of a window or more
+        out : row of float32 or float64, at order 0 of words, of a window or more
         outside : int64 array
             For each window its samples that are outside, as bits. The last window ends with the row.
         """
         triple = kinds.UniTuple(types.int64, 3)
-        signature = types.int64(source, types.int64, triple, triple, triple, types.int64, moves, out, outside)
+        integer = types.int64
+        signature = types.int64(source, integer, triple, triple, triple, integer, integer, moves, out, outside)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return _Row(context, builder, signature, arguments, ndim, order).fill()
@@ -67,6 +72,8 @@ def _windows(ndim: int, order: int) -> Any:
     return windows
 
 
+copied_windows_2d = _windows(2, 0)
+copied_windows_3d = _windows(3, 0)
 linear_windows_2d = _windows(2, 1)
 linear_windows_3d = _windows(3, 1)
 cubic_windows_2d = _windows(2, 3)
@@ -76,18 +83,18 @@ class _Row:
     """Writes the loop over the windows of a row."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any, ndim: int, order: int) -> None:
-        source, _, _, _, _, _, moves, out, outside = signature.args
+        source, _, _, _, _, _, _, moves, out, outside = signature.args
         self.context, self.builder, self.axes, self.order = context, builder, range(3 - ndim, 3), order
         self.source_type = source.dtype
-        self.real = context.get_value_type(out.dtype)
-        self.lanes = WINDOW_BYTES // (out.dtype.bitwidth // 8)
+        number = out.dtype if order else moves[2].dtype
+        self.real, self.lanes = context.get_value_type(number), WINDOW_BYTES // (number.bitwidth // 8)
         self.source = self._address(source, arguments[0])
-        self.first, self.along = arguments[1], arguments[5]
+        self.first, self.margin, self.along = arguments[1], arguments[5], arguments[6]
         self.strides, self.low, self.high = (cgutils.unpack_tuple(builder, argument) for argument in arguments[2:5])
-        rows = cgutils.unpack_tuple(builder, arguments[6])
+        rows = cgutils.unpack_tuple(builder, arguments[7])
         self.moves = [self._address(moves[axis], rows[axis]) for axis in range(3)]
-        self.out, self.outside = self._address(out, arguments[7]), self._address(outside, arguments[8])
-        (self.width,) = cgutils.unpack_tuple(builder, context.make_array(out)(context, builder, arguments[7]).shape)
+        self.out, self.outside = self._address(out, arguments[8]), self._address(outside, arguments[9])
+        (self.width,) = cgutils.unpack_tuple(builder, context.make_array(out)(context, builder, arguments[8]).shape)
 
     def _address(self, kind: Any, array: Any) -> Any:
         return self.context.make_array(kind)(self.context, self.builder, array).data
@@ -102,8 +109,11 @@ class _Row:
             start, last = builder.mul(loop.index, lanes), builder.sub(self.width, lanes)
             start = builder.select(builder.icmp_signed("<", start, last), start, last)
             inside, offsets, fractions = self._placed(start)
-            total = (self._linear if self.order == 1 else self._cubic)(lines, offsets, fractions)
-            self._store(builder.gep(self.out, [start]), total)
+            if self.order == 0:
+                self._copy(lines[0], offsets, start)
+            else:
+                values = (self._linear if self.order == 1 else self._cubic)(lines, offsets, fractions)
+                self._store(builder.gep(self.out, [start]), values)
             bits = builder.bitcast(builder.not_(inside), ir.IntType(self.lanes))
             builder.store(builder.zext(bits, I64), builder.gep(self.outside, [loop.index]))
             some = builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
@@ -136,12 +146,26 @@ class _Row:
             low, high = (self._as_real(limit[axis], d.type) for limit in (self.low, self.high))
             kept = builder.and_(builder.fcmp_ordered(">=", at, low), builder.fcmp_ordered("<=", at, high))
             kept = builder.and_(kept, builder.fcmp_ordered("<", t, ir.Constant(d.type, [1.0] * self.lanes)))
+            if self.order == 0:
+                at, certain = self._nearest(axis, at, t)
+                kept = builder.and_(kept, certain)
             whole = builder.fptosi(builder.select(kept, at, low), vector(I32, self.lanes))
             if axis < 2:
                 whole = builder.mul(whole, splat(builder, builder.trunc(self.strides[axis], I32), self.lanes))
             offsets, inside = builder.add(offsets, whole), builder.and_(inside, kept)
             fractions.append(t if d.type.element == self.real else builder.fptrunc(t, vector(self.real, self.lanes)))
         return inside, offsets, fractions
+
+    def _nearest(self, axis: int, floor: Any, t: Any) -> tuple[Any, Any]:
+        """Return the whole numbers next to floors and fractions, and where no mode has a say in them."""
+        builder = self.builder
+        half, one = (ir.Constant(t.type, [value] * self.lanes) for value in (0.5, 1.0))
+        above = builder.fcmp_ordered(">=", t, half)
+        at = builder.select(above, builder.fadd(floor, one), floor)
+        low = self._as_real(builder.add(self.low[axis], self.margin), t.type)
+        high = self._as_real(builder.sub(self.high[axis], self.margin), t.type)
+        core = builder.and_(builder.fcmp_ordered(">=", floor, low), builder.fcmp_ordered("<=", floor, high))
+        return at, builder.or_(core, builder.fcmp_ordered("!=", t, half))
 
     def _floor(self, d: Any) -> Any:
         kind = ir.FunctionType(d.type, [d.type])
@@ -157,6 +181,19 @@ class _Row:
 
     def _as_real(self, integer: Any, kind: Any) -> Any:
         return splat(self.builder, self.builder.sitofp(integer, kind.element), self.lanes)
+
+    def _copy(self, line: Any, offsets: Any, start: Any) -> None:
+        """Copy the one tap of each sample at order 0, as it is."""
+        builder = self.builder
+        kept = cgutils.alloca_once(builder, offsets.type)  # by way of memory: faster than to take a vector apart
+        builder.store(offsets, kept)
+        numbers = builder.bitcast(kept, I32.as_pointer())
+        for lane in range(self.lanes):
+            number = ir.Constant(I64, lane)
+            offset = builder.sext(builder.load(builder.gep(numbers, [number])), I64)
+            builder.store(
+                builder.load(builder.gep(line, [offset])), builder.gep(self.out, [builder.add(start, number)])
+            )
 
     def _pairs(self, offsets: Any, line: Any) -> tuple[Any, Any]:
         """Return the two neighbours along x of each sample on a line of taps, as vectors of reals."""
