@@ -14,10 +14,11 @@ from .harness import OURS, path_name
 Row = Mapping[str, Any]
 
 FENCE = 1.5
-"""How many times the distance of the quartiles a spread reaches beyond them: Tukey's fences."""
+"""How many times the distance of the quartiles a spread reaches beyond them: Tukey's fences. Where a row has several
+passes, its quartiles are the smallest and the largest of theirs, so that the spread covers the drift between them."""
 
 LEAST_CHANGE = 1.05
-"""What is not told: clocks, and where arrays lie in memory, differ from run to run, which no spread in a run shows."""
+"""What is not told: clocks, and where arrays lie in memory, differ from run to run, which no spread in a pass shows."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _name(row: Row) -> tuple[str, str, str]:
     return row["operation"], row["case"], row["contestant"]
 
 
-def broken(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Mapping[str, str]]:
+def broken(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the failures of `after` that are of ours and were measured in `before`."""
     known = {_name(row) for row in before["rows"] if is_ours(row)}
     return [one for one in after["failures"] if (one["operation"], one["case"], one["contestant"]) in known]

@@ -12,7 +12,7 @@ import importlib
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -158,6 +158,24 @@ class Row:
     bound: str = ""
 
 
+@dataclass(frozen=True)
+class Times:
+    """Seconds a call, over the rounds of one pass."""
+
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+    fastest: float
+    slowest: float
+    rounds: int
+
+    @classmethod
+    def of(cls, rounds: Sequence[float]) -> Times:
+        """Return the times of some rounds."""
+        lower, median, upper = (float(q) for q in np.quantile(rounds, [0.25, 0.5, 0.75]))
+        return cls(median, lower, upper, min(rounds), max(rounds), len(rounds))
+
+
 Failed = Callable[[Contestant, Exception], None]
 
 
@@ -171,35 +189,60 @@ def race(
     `limits` are those of the CPU and of the device, under ``cpu`` and ``cuda``. A contestant that raises, and one of
     ours that is wrong, has no row: it is given to `failed` with its exception, which goes through where that is None.
     """
-    racers = []
-    for contestant in case.contestants:
+    raced = _raced(case, lambda racer: racer.verify(case), seconds, FEWEST_ROUNDS, failed)
+    return [racer.row(case, limits or {}) for racer in raced]
+
+
+def race_again(case: Case, *, seconds: float = 2.0, failed: Failed | None = None) -> list[tuple[Contestant, Times]]:
+    """Time contestants that `race` has verified, in turn, each for about `seconds` and at least once.
+
+    Each is called once before, untimed. One that raises has no times, and is given to `failed` as by `race`.
+    """
+    raced = _raced(case, _Racer.timed, seconds, 1, failed)
+    return [(racer.contestant, Times.of(racer.times)) for racer in raced]
+
+
+def _raced(
+    case: Case, prepare: Callable[[_Racer], Any], seconds: float, fewest: int, failed: Failed | None
+) -> list[_Racer]:
+    """Prepare the contestants of a case one after the other, then time them in turn; return those that did not fail."""
+
+    def can(racer: _Racer, step: Callable[[_Racer], Any]) -> bool:
         try:
-            racers.append(_Racer(contestant, case))
+            step(racer)
         except Exception as error:
             if failed is None:
                 raise
-            failed(contestant, error)
-    while waiting := [racer for racer in racers if racer.waits(seconds)]:
+            failed(racer.contestant, error)
+            return False
+        return True
+
+    racers = [racer for racer in map(_Racer, case.contestants) if can(racer, prepare)]
+    while waiting := [racer for racer in racers if racer.waits(seconds, fewest)]:
         for racer in waiting:
-            racer.times.append(racer.timed()[0])
-    return [racer.row(limits or {}) for racer in racers]
+            if not can(racer, _Racer.add_round):
+                racers.remove(racer)
+    return racers
 
 
 class _Racer:
-    """A contestant in a race: verified, its peak memory known, and warm."""
+    """A contestant in a race, and the times of its rounds."""
 
-    def __init__(self, contestant: Contestant, case: Case) -> None:
-        self.contestant, self.case = contestant, case
+    def __init__(self, contestant: Contestant) -> None:
+        self.contestant = contestant
         self.times: list[float] = []
-        self.first_call, result = self.timed()
-        self.error = verified(case, contestant, result)
-        del result
-        self.peak = peak_memory(contestant.waited, on_device=contestant.synchronise is not None)
 
-    def waits(self, seconds: float) -> bool:
+    def verify(self, case: Case) -> None:
+        """Hold the result of its first call against the reference, and find its peak memory."""
+        self.first_call, result = self.timed()
+        self.error = verified(case, self.contestant, result)
+        del result
+        self.peak = peak_memory(self.contestant.waited, on_device=self.contestant.synchronise is not None)
+
+    def waits(self, seconds: float, fewest: int) -> bool:
         """Whether it is to be timed once more."""
         taken = sum(self.times)
-        return taken < seconds or (len(self.times) < FEWEST_ROUNDS and taken < LONG_ENOUGH)
+        return taken < seconds or (len(self.times) < fewest and taken < LONG_ENOUGH)
 
     def timed(self) -> tuple[float, Any]:
         """Return the seconds of a call, and its result."""
@@ -207,42 +250,46 @@ class _Racer:
         result = self.contestant.waited()
         return time.perf_counter() - start, result
 
-    def row(self, limits: Mapping[str, Limits]) -> Row:
-        """Return what is kept of the times."""
-        case, contestant = self.case, self.contestant
-        lower, median, upper = (float(q) for q in np.quantile(self.times, [0.25, 0.5, 0.75]))
-        on_device = contestant.synchronise is not None
-        least, bound = least_seconds(
-            limits.get("cuda" if on_device else "cpu", {}),
-            n_bytes=case.bytes,
-            written=case.written,
-            operations=None if case.operations is None else contestant.work * case.operations,
-            arithmetic=case.arithmetic,
-            seconds=median,
-        )
+    def add_round(self) -> None:
+        """Time a round."""
+        self.times.append(self.timed()[0])
+
+    def row(self, case: Case, limits: Mapping[str, Limits]) -> Row:
+        """Return what is kept of a contestant that was verified."""
+        contestant, times = self.contestant, Times.of(self.times)
         return Row(
             operation=case.operation,
             case=case.name,
             contestant=contestant.name,
-            median=median,
-            lower_quartile=lower,
-            upper_quartile=upper,
-            rounds=len(self.times),
-            gigapixels_per_second=contestant.work * case.pixels / median / 1e9,
+            **asdict(times),
+            **rates(case, contestant, times.median, limits),
             error=self.error,
             note=contestant.note,
             backend=contestant.backend,
-            on_device=on_device,
-            fastest=min(self.times),
-            slowest=max(self.times),
+            on_device=contestant.synchronise is not None,
             first_call=self.first_call,
-            gigabytes_per_second=None if case.bytes is None else case.bytes / median / 1e9,
             peak_host_bytes=self.peak.host,
             peak_device_bytes=self.peak.device,
-            least=least,
-            of_limit=None if least is None else least / median,
-            bound=bound,
         )
+
+
+def rates(case: Case, contestant: Contestant, seconds: float, limits: Mapping[str, Limits]) -> dict[str, Any]:
+    """Return the fields of a row that follow from its median, the counts of its case and the limits."""
+    least, bound = least_seconds(
+        limits.get("cuda" if contestant.synchronise is not None else "cpu", {}),
+        n_bytes=case.bytes,
+        written=case.written,
+        operations=None if case.operations is None else contestant.work * case.operations,
+        arithmetic=case.arithmetic,
+        seconds=seconds,
+    )
+    return {
+        "gigapixels_per_second": contestant.work * case.pixels / seconds / 1e9,
+        "gigabytes_per_second": None if case.bytes is None else case.bytes / seconds / 1e9,
+        "least": least,
+        "of_limit": None if least is None else least / seconds,
+        "bound": bound,
+    }
 
 
 def verified(case: Case, contestant: Contestant, result: Any) -> float | None:

@@ -1,17 +1,19 @@
 """The record of a run: what its file of results holds.
 
 ====================  ================================================================================================
-started, seconds      when it began (UTC), and for how long each contestant was timed
+started, seconds      when it began (UTC), and for how long each contestant was timed in a pass
+passes                how many passes were asked for: see `bench.passes`
 quick                 whether the small cases were taken
 version, commit       of gpu_stackcorr
 machine               processor, threads, memory, device, system, versions of libraries
 memory_method         how peaks of the host's memory were found; "" where they were not
 limits                ``cpu`` and ``cuda``: bytes and operations a second, as measured in the run
-cases                 operation, case, group, parameters, pixels, bytes, written, operations, arithmetic, reason
-rows                  what was measured of each contestant: the fields of `bench.harness.Row`
+cases                 operation, case, group, parameters, pixels, bytes, written, operations, arithmetic, reason, module
+rows                  what was measured of each contestant: the fields of `bench.harness.Row`, from all its passes, and
+                      ``passes``: what each of them gave
 missing               modules of rivals that cannot be imported, and why
-skipped, failures     cases that were left out, contestants that raised or were wrong, and why
-finished              the modules of cases that were done to their end
+skipped, failures     cases that were left out, contestants that raised or were wrong, in which pass, and why
+finished              how many passes of each module of cases were done to their end
 ====================  ================================================================================================
 
 A record is JSON: times in seconds, sizes in bytes, nothing that is not finite.
@@ -27,7 +29,7 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
-from . import gpu_record, memory
+from . import gpu_record, memory, passes
 from .harness import Case, Row
 from .machine import commit, machine
 
@@ -44,20 +46,21 @@ class UnusableError(ValueError):
     """A file that is no record."""
 
 
-def new(*, seconds: float, quick: bool) -> Record:
+def new(*, seconds: float, quick: bool, n_passes: int = 1) -> Record:
     """Return the record of a run that begins."""
     from gpu_stackcorr import __version__
 
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": seconds,
+        "passes": n_passes,
         "quick": quick,
         "version": __version__,
         "commit": commit(),
         "machine": machine(),
         "memory_method": memory.method(),
-        **{name: {} for name in ("limits", "missing")},
-        **{name: [] for name in ("cases", "rows", "skipped", "failures", "finished")},
+        **{name: {} for name in ("limits", "missing", "finished")},
+        **{name: [] for name in ("cases", "rows", "skipped", "failures")},
     }
 
 
@@ -74,12 +77,12 @@ def case_entry(case: Case) -> dict[str, Any]:
 
 
 def row_entry(row: Row) -> dict[str, Any]:
-    """Return what a record says of a contestant; an error that is no number becomes words."""
+    """Return what a record says of a contestant after its first pass; an error that is no number becomes words."""
     entry = {name: _plain(value) for name, value in asdict(row).items()}
     if row.error is not None and not math.isfinite(row.error):
         entry["error"] = None
         entry["note"] = ", ".join(filter(None, (row.note, "its result is not finite")))
-    return entry
+    return {**entry, "passes": [passes.of_row(entry)]}
 
 
 def _plain(value: Any) -> Any:
@@ -125,27 +128,37 @@ def _usable(row: Mapping[str, Any]) -> bool:
 
 def completed(found: Mapping[str, Any]) -> Record:
     """Return a record with all that an earlier version did not write, empty."""
-    rows = [{"note": "", "error": None, **_OPTIONAL, **row} for row in found["rows"]]
+    absent = {"note": "", "error": None, **_OPTIONAL}
+    rows = [{**row, **{name: value for name, value in absent.items() if name not in row}} for row in found["rows"]]
     for row in rows:
         row.setdefault("lower_quartile", row["median"])
         row.setdefault("upper_quartile", row["median"])
         row.setdefault("gigapixels_per_second", None)
         row.setdefault("rounds", None)
-    empty = Case(operation="", name="", pixels=0, contestants=())
+        row.setdefault("passes", [passes.of_row(row)])
+    empty = {**case_entry(Case(operation="", name="", pixels=0, contestants=())), "module": ""}
     known = {(case["operation"], case["case"]): case for case in found.get("cases", [])}
     cases = []
     for key in dict.fromkeys([*known, *((row["operation"], row["case"]) for row in rows)]):
-        unknown = {**case_entry(empty), "operation": key[0], "case": key[1], "pixels": None}
+        unknown = {**empty, "operation": key[0], "case": key[1], "pixels": None}
         cases.append({**unknown, **known.get(key, {})})
+    finished = found.get("finished", {})
     return {
         **dict.fromkeys(("started", "seconds", "version", "commit")),
         **{name: {} for name in ("limits", "missing", "machine")},
-        **{name: [] for name in ("skipped", "failures", "finished", "targets")},
+        "targets": [],
+        "passes": 1,
         "quick": False,
         "memory_method": "",
         **found,
         "rows": rows,
         "cases": cases,
+        # A list where a run was one pass.
+        "finished": finished if isinstance(finished, dict) else dict.fromkeys(finished, 1),
+        **{
+            kind: [{"module": one["operation"], "pass": 1, **one} for one in found.get(kind, [])]
+            for kind in ("skipped", "failures")
+        },
     }
 
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from . import passes
 from . import record as records
 from .comparison import Change, Compared, compared, losses, used_backends
 from .words import DASH, error, milliseconds, rate, share, significant, size, times
@@ -83,6 +84,7 @@ def said_of_run(found: Mapping[str, Any]) -> str:
         f"gpu_stackcorr {found['version']}" if found["version"] else "",
         f"commit {found['commit']}" if found["commit"] else "",
         f"{found['seconds']:g} s a contestant" if found["seconds"] is not None else "",
+        passes.in_words(found),
         "quick: small cases" if found["quick"] else "",
         "A REHEARSAL: no figures" if found.get("rehearsal") else "",
     ]
@@ -119,7 +121,8 @@ def details(one: Compared) -> list[list[str]]:
     """Return everything that was measured in a case; columns of which nothing is known are left out."""
     head = ["", "ms (quartiles)", "Gpixel/s", "GB/s", "times ours", "of limit", "bound by"]
     best = one.ours["median"] if one.ours else None
-    table = [[*head, "memory", "on device", "first call, s", "wall ms", "error", "note"]]
+    several = any(len(row["passes"]) > 1 for row in one.rows)
+    table = [[*head, "passes", "memory", "on device", "first call, s", "wall ms", "error", "note"]]
     for row in one.rows:
         quartiles = f"{milliseconds(row['lower_quartile'])} to {milliseconds(row['upper_quartile'])}"
         table.append(
@@ -131,6 +134,7 @@ def details(one: Compared) -> list[list[str]]:
                 times(row["median"] / best if best else None),
                 share(row["of_limit"]),
                 row["bound"] or DASH,
+                str(len(row["passes"])) if several else "",
                 size(row["peak_host_bytes"]),
                 size(row["peak_device_bytes"]),
                 significant(row["first_call"]),
@@ -153,9 +157,10 @@ def left_out(found: Mapping[str, Any]) -> dict[str, list[str]]:
     return {title: entries for title, entries in parts.items() if entries}
 
 
-def _title(one: Mapping[str, str]) -> str:
+def _title(one: Mapping[str, Any]) -> str:
     """Return what an entry is about."""
-    return ", ".join(filter(None, (one["operation"], one["case"], one.get("contestant", "")))) or "in general"
+    later = f"pass {one['pass']}" if one["pass"] > 1 else ""
+    return ", ".join(filter(None, (one["operation"], one["case"], one.get("contestant", ""), later))) or "in general"
 
 
 def csv_text(found: Mapping[str, Any]) -> str:
@@ -165,7 +170,8 @@ def csv_text(found: Mapping[str, Any]) -> str:
     for row in found["rows"]:
         case = cases[row["operation"], row["case"]]
         parameters = " ".join(f"{key}={value}" for key, value in case["parameters"].items())
-        rows.append({**row, **{name: case[name] for name in CASE_COLUMNS}, "parameters": parameters})
+        counts = {name: case[name] for name in CASE_COLUMNS}
+        rows.append({**row, "passes": len(row["passes"]), **counts, "parameters": parameters})
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -193,7 +199,7 @@ def changes_json(found: Sequence[Change]) -> list[dict[str, Any]]:
     ]
 
 
-def failures(found: Sequence[Mapping[str, str]]) -> list[str]:
+def failures(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the lines that name failures."""
     return [f"failed: {_title(one)}: {one['failure']}" for one in found]
 

@@ -249,10 +249,11 @@ def test_a_run_records_everything(tiny, tmp_path):
     found = record.new(seconds=0.0, quick=False)
     suite.run(found, ("first", "broken", "second"), path=tmp_path / "results.json")
     assert names(found) == names(found, "cases") == ALL
-    assert found["finished"] == ["first", "second"]
+    assert found["finished"] == {"first": 1, "second": 1}
     assert names(found, "skipped") == [("first", "huge"), ("second", "huge")]
     (failure,) = found["failures"]
-    assert failure == {"operation": "broken", "case": "", "contestant": "", "failure": "MemoryError: too large"}
+    where = {"operation": "broken", "case": "", "contestant": "", "module": "broken", "pass": 1}
+    assert failure == {**where, "failure": "MemoryError: too large"}
     assert suite.ours_failed(found) == [failure]
     assert found["limits"]["cpu"] == LIMITS
     assert found["machine"]["versions"]["numpy"] == np.__version__
@@ -264,7 +265,7 @@ def test_a_run_records_everything(tiny, tmp_path):
 def test_an_interrupted_run_loses_nothing_and_goes_on(tiny, tmp_path):
     path = tmp_path / "results.json"
 
-    def interrupt(operation, case):
+    def interrupt(_, operation, case):
         if (operation, case) == ("second", "large"):
             raise KeyboardInterrupt
 
@@ -291,7 +292,7 @@ def test_a_quick_run_begins_no_case_when_its_time_is_up(tiny, monkeypatch):
     monkeypatch.setattr(suite, "QUICK_BUDGET", -1.0)
     found = record.new(seconds=0.0, quick=True)
     suite.run(found, suite.OPERATIONS)
-    assert found["rows"] == found["finished"] == []
+    assert (found["rows"], found["finished"]) == ([], {})
     assert [entry["reason"] for entry in found["skipped"]] == [suite.OUT_OF_TIME] * 2
 
 

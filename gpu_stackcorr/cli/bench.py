@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gpu_stackcorr.benchmarks import module
+from gpu_stackcorr.errors import StackCorrError
 
+from . import fresh
 from .files import directory, replacing
-from .options import Json, check_backend, number
+from .options import Json, check_backend, number, whole
 from .screen import note, say, say_json
 
 RECORD, TABLE, TEXT, PAGE = "results.json", "results.csv", "results.md", "report.html"
@@ -35,10 +38,20 @@ Folder = Annotated[
 Seconds = Annotated[
     float | None,
     typer.Option(
-        parser=number(0), metavar="S", help="For each contestant; 1, and 0.1 with --quick, unless given.",
+        parser=number(0), metavar="S", help="For each contestant and pass; 1, and 0.1 with --quick, unless given.",
         show_default=False,
     ),
 ]  # fmt: skip
+Passes = Annotated[
+    int | None,
+    typer.Option(
+        parser=whole(1),
+        metavar="N",
+        help="How often all is gone over, so that spreads cover the drift of the machine; 1 unless given. With -o each "
+        "pass is a process of its own.",
+        show_default=False,
+    ),
+]
 Backend = Annotated[
     str | None,
     typer.Option(
@@ -50,12 +63,27 @@ Backend = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a run was asked for: see the options of `bench`. `only` is the one pass that this process is there for."""
+
+    operations: list[str]
+    output: Path | None
+    quick: bool
+    seconds: float | None
+    backend: str | None
+    passes: int | None
+    resume: bool
+    only: int | None
+
+
 def bench(
     words: Words = None,
     output: Folder = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small cases: ends within a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small cases: a pass ends within a minute.")] = False,
     seconds: Seconds = None,
     backend: Backend = None,
+    passes: Passes = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the folder of -o, which was interrupted.")
     ] = False,
@@ -65,11 +93,12 @@ def bench(
     report: Annotated[
         bool, typer.Option("--report", help=f"Write {PAGE} of result files, those of bench/gpu as well.")
     ] = False,
+    only: Annotated[int | None, typer.Option("--only-pass", parser=whole(1), hidden=True)] = None,
     as_json: Json = False,
 ) -> None:
     """Measure this machine: every operation on every backend, beside rivals where they are installed."""
     given = words or []
-    measuring = quick or resume or seconds is not None or backend is not None
+    measuring = quick or resume or any(value is not None for value in (seconds, backend, passes))
     if compare + report + measuring > 1:
         raise typer.BadParameter("--compare, --report and the options of a run are for different things: give one")
     if compare:
@@ -77,37 +106,24 @@ def bench(
     elif report:
         _report(given, output)
     else:
-        _measure(given, output, quick=quick, seconds=seconds, backend=backend, resume=resume, as_json=as_json)
+        _measure(Wanted(given, output, quick, seconds, backend, passes, resume, only), as_json=as_json)
 
 
-def _measure(
-    operations: list[str],
-    output: Path | None,
-    *,
-    quick: bool,
-    seconds: float | None,
-    backend: str | None,
-    resume: bool,
-    as_json: bool,
-) -> None:
+def _measure(wanted: Wanted, *, as_json: bool) -> None:
     """Run the benchmarks; print the table, and write the files."""
-    from gpu_stackcorr.arrays import get_backend
-
     suite, tables = module("suite"), module("tables")
-    if unknown := sorted(set(operations) - set(suite.OPERATIONS)):
-        allowed = ", ".join(suite.OPERATIONS)
-        raise typer.BadParameter(f"{', '.join(unknown)}: no such operation; allowed are {allowed}")
-    if resume and output is None:
-        raise typer.BadParameter("--resume needs -o: the folder of the run to go on with")
-    if backend is not None:
-        get_backend(backend)  # which says what to install
-    record = _begin(output if resume else None, quick=quick, seconds=seconds)
+    _check(wanted)
+    record, output = _begin(wanted), wanted.output
+    operations = wanted.operations or suite.OPERATIONS
     if output is None:
-        suite.run(record, operations or suite.OPERATIONS, backend=backend, told=_tell)
+        suite.run(record, operations, backend=wanted.backend, told=_tell)
+    elif wanted.only is not None:
+        _only_pass(record, wanted, operations, output)
+        return
     else:
         with directory(output):
             try:
-                suite.run(record, operations or suite.OPERATIONS, backend=backend, path=output / RECORD, told=_tell)
+                record = _passes(record, wanted, operations, output)
             except KeyboardInterrupt:
                 note(f"what was measured is in {output / RECORD}: --resume goes on from there")
                 raise
@@ -124,18 +140,64 @@ def _measure(
         raise typer.Exit(1)
 
 
-def _begin(folder: Path | None, *, quick: bool, seconds: float | None) -> Any:
-    """Return a new record, or the one in a folder if it was begun alike."""
+def _check(wanted: Wanted) -> None:
+    """Refuse what cannot be run."""
+    from gpu_stackcorr.arrays import get_backend
+
+    known = module("suite").OPERATIONS
+    if unknown := sorted(set(wanted.operations) - set(known)):
+        raise typer.BadParameter(f"{', '.join(unknown)}: no such operation; allowed are {', '.join(known)}")
+    if wanted.resume and wanted.output is None:
+        raise typer.BadParameter("--resume needs -o: the folder of the run to go on with")
+    if wanted.backend is not None:
+        get_backend(wanted.backend)  # which says what to install
+
+
+def _begin(wanted: Wanted) -> Any:
+    """Return a new record, or the one in the folder if it was begun alike."""
     suite, records = module("suite"), module("record")
-    new = records.new(seconds=seconds if seconds is not None else suite.seconds(quick), quick=quick)
-    if folder is None:
+    seconds = suite.seconds(wanted.quick) if wanted.seconds is None else wanted.seconds
+    new = records.new(seconds=seconds, quick=wanted.quick, n_passes=wanted.passes or 1)
+    if not wanted.resume or wanted.output is None:
         return new
-    begun = _load(folder / RECORD)
+    begun = _load(wanted.output / RECORD)
     if differing := [name for name in records.SAME if begun[name] != new[name]]:
         raise typer.BadParameter(
-            f"the run in '{folder}' cannot go on: it differs in {', '.join(differing)}; run again without --resume"
+            f"the run in '{wanted.output}' cannot go on: it differs in {', '.join(differing)}; "
+            "run again without --resume"
         )
-    return begun
+    if wanted.passes is not None and wanted.passes < begun["passes"]:
+        raise typer.BadParameter(
+            f"--passes {wanted.passes}: the run in '{wanted.output}' was begun with {begun['passes']}; it may have more"
+        )
+    return {**begun, "passes": max(begun["passes"], new["passes"])}
+
+
+def _passes(record: Any, wanted: Wanted, operations: list[str], output: Path) -> Any:
+    """Do the passes of a record, each in a process of its own where there are several, and return it with them."""
+    suite, path = module("suite"), output / RECORD
+    if record["passes"] == 1:
+        suite.run(record, operations, backend=wanted.backend, path=path, told=_tell)
+        return record
+    module("record").save(path, record)
+    same = ["--resume", f"--output={output}", f"--seconds={record['seconds']!r}"]
+    same += ["--quick"] if wanted.quick else []
+    same += [] if wanted.backend is None else [f"--backend={wanted.backend}"]
+    for k in range(1, record["passes"] + 1):
+        if status := fresh.run(["bench", *operations, *same, f"--only-pass={k}"]):
+            raise StackCorrError(f"pass {k} ended with status {status}; --resume goes on with the run in '{output}'")
+    return _load(path)
+
+
+def _only_pass(record: Any, wanted: Wanted, operations: list[str], output: Path) -> None:
+    """Do one pass for the process that holds the others together; the record on disk is what both share."""
+    check = fresh.watch()
+
+    def told(*begins: Any) -> None:
+        check()
+        _tell(*begins)
+
+    module("suite").one_pass(record, wanted.only, operations, backend=wanted.backend, path=output / RECORD, told=told)
 
 
 def _write(record: Any, folder: Path) -> None:
@@ -147,9 +209,9 @@ def _write(record: Any, folder: Path) -> None:
             file.write_text(text, encoding="utf-8")
 
 
-def _tell(operation: str, case: str) -> None:
+def _tell(pass_number: int, operation: str, case: str) -> None:
     """Say on standard error which case begins."""
-    note(f"{operation}: {case}")
+    note(f"{f'pass {pass_number}, ' if pass_number > 1 else ''}{operation}: {case}")
 
 
 def _tell_what_is_missing(record: Any) -> None:
