@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from emulator.stand_in import cupy_stand_in
 
-pytest.importorskip("bench", reason="the benchmarks are not beside the package")
-pytest.importorskip("threadpoolctl")
+from gpu_stackcorr.benchmarks import module
 
-from bench import (
+pytest.importorskip("threadpoolctl")
+module("harness")  # makes a package of the benchmarks of a source tree; Numba's cache of it knows no other name
+
+from gpu_stackcorr._bench import (  # noqa: E402
     bench_cross_moments,
     bench_displacement,
     bench_elastic_transform,
@@ -23,7 +25,7 @@ from bench import (
     limits,
     paths,
 )
-from bench.harness import verified
+from gpu_stackcorr._bench.harness import verified  # noqa: E402
 
 CASES = {
     "moments": lambda: bench_moments.case("uint8", (3, 32, 40)),
