@@ -56,7 +56,7 @@ class CrossMoments:
             # From here on a sum of uint16 products may not fit into int64.
             dtype = np.int64 if count < INT64_PIXELS else object
             pairs = zip(self.arrays(), other.arrays(), strict=True)
-            return CrossMoments(count, True, *(a.astype(dtype) + b.astype(dtype) for a, b in pairs))
+            return CrossMoments(count, True, *(np.add(a, b, dtype=dtype) for a, b in pairs))
         share = other.count / max(count, 1)
         weight = self.count * share
         with np.errstate(over="ignore", invalid="ignore"):
@@ -79,22 +79,22 @@ class CrossMoments:
             return Moments.from_sums(IntegerSums(count, x, y, xx, yy, self.xy[rows, columns]))
         return Moments(count, x, y, xx, yy, self.xy[rows, columns])
 
-    def about(self, mean_x: Floats, mean_y: Floats) -> Floats:
-        """Return the sums of products about given means, (N,) and (M,), instead of the box's own.
+    def about(self, mean_x: Floats, mean_y: Floats, rows: Indices, columns: Indices) -> Floats:
+        """Return the sums of products of some pairs, as of `pairs`, about given means instead of the box's own.
 
-        Integer sums are moved to the integers nearest to the means before anything is rounded: what is subtracted
-        afterwards is small beside what it is subtracted from.
+        The means are those of all images x and y, (N,) and (M,). Integer sums are moved to the integers nearest to them
+        before anything is rounded: what is subtracted afterwards is small beside what it is subtracted from.
         """
-        n = self.count
+        n, xy = self.count, self.xy[rows, columns]
         if not self.exact:
             with np.errstate(over="ignore", invalid="ignore"):
-                return np.asarray(self.xy + np.outer(n * (self.x - mean_x), self.y - mean_y))
+                return np.asarray(xy + (n * (self.x - mean_x))[rows] * (self.y - mean_y)[columns])
         near_x, near_y = (np.rint(mean).astype(np.int64) for mean in (mean_x, mean_y))
         # Products may wrap around in int64; the result fits and therefore comes out right.
         with np.errstate(over="ignore"):
             rest_x, rest_y = self.x - n * near_x, self.y - n * near_y
             # sum (x - a)(y - b) = sum xy - b sum x - a sum (y - b)
-            moved = self.xy - np.multiply.outer(self.x, near_y) - np.multiply.outer(near_x, rest_y)
+            moved = xy - self.x[rows] * near_y[columns] - near_x[rows] * rest_y[columns]
         off_x, off_y = mean_x - near_x, mean_y - near_y
-        rest = np.outer(rest_x, off_y) + np.outer(off_x, rest_y - n * off_y)
+        rest = rest_x[rows] * off_y[columns] + off_x[rows] * (rest_y - n * off_y)[columns]
         return np.asarray(moved - rest, np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Stack
-from .backends.base import Array, Backend
+from .backends.base import Backend
 from .correlation import image_correlation
 from .cross_moments import CrossMoments
 from .depth_records import CorrelationMatrix
@@ -115,25 +115,21 @@ def _compare(stack: Stack, i: int, j: int, **how: Any) -> Correlation:
     return image_correlation(stack.slab(i, i + 1)[0], stack.slab(j, j + 1)[0], **how)
 
 
-def partners(a: Block, b: Block, band: int) -> Array | None:
-    """Return the slices of `b` that have a partner in `a`; None for `a` itself, as backends take it."""
-    return None if a is b else b.slices[: a.stop + band - b.start]
+def products_in_box(engine: Backend, a: Block, b: Block, mask: NDArray[np.bool_] | None, *box: slice) -> CrossMoments:
+    """Return the moments of all pairs of two blocks over a box (y, x) of the slices."""
+    return engine.cross_moments(
+        a.slices[:, *box],
+        None if a is b else b.slices[:, *box],  # as backends take a block with itself
+        mask=None if mask is None else mask[box],
+    )
 
 
 def products(engine: Backend, a: Block, b: Block, pairs: SlicePairs) -> CrossMoments:
     """Return the moments of all pairs of two blocks over whole slices."""
-    others, mask = partners(a, b, pairs.band), pairs.mask
     height, width = a.slices.shape[1:]
     rows = max(1, BOX_PIXELS // width)
-    parts = (
-        engine.cross_moments(
-            a.slices[:, top : top + rows],
-            None if others is None else others[:, top : top + rows],
-            mask=None if mask is None else mask[top : top + rows],
-        )
-        for top in range(0, height, rows)
-    )
-    return reduce(CrossMoments.merge, parts)
+    strips = (slice(top, top + rows) for top in range(0, height, rows))
+    return reduce(CrossMoments.merge, (products_in_box(engine, a, b, pairs.mask, strip) for strip in strips))
 
 
 def fill(values: NDArray[np.float64], moments: CrossMoments, a: Block, b: Block, pairs: SlicePairs) -> None:

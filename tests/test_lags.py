@@ -10,7 +10,7 @@ import pytest
 from test_matrices import in_blocks, stack_of
 
 from bench.lag_coverage import Kind, simulate
-from gpu_stackcorr import image_correlation, slice_pairs
+from gpu_stackcorr import image_correlation, lags, slice_pairs
 from gpu_stackcorr.errors import ConstantSliceWarning, ParameterError
 from gpu_stackcorr.intervals import cell_edges, effective_of_means, lag_power, tile_uncertainty
 from gpu_stackcorr.lags import lag_correlation
@@ -103,6 +103,31 @@ def test_a_narrow_band_in_memory(monkeypatch):
     monkeypatch.setattr(slice_pairs, "SHORTEST_BLOCK", 4)
     stack = stack_of("u1", (21, 16, 16))
     assert_by_definition(lag_correlation(stack, 3), stack)
+
+
+@pytest.mark.parametrize("length", [4, 7])
+@pytest.mark.parametrize("masked", [False, True])
+def test_masks_and_irregular_cells_in_blocks(monkeypatch, masked, length):
+    """Cells of 2 or 3 pixels a side, slices seen first as partners of those below, some that have no r."""
+    stack = stack_of("f4", (30, 37, 45))
+    stack[8], stack[17, 20, 20] = 2.5, np.nan
+    mask = np.hypot(*np.ogrid[-18:19, -22:23]) < 18 if masked else None
+    lazy = in_blocks(monkeypatch, stack, length)
+    with pytest.warns(ConstantSliceWarning, match="8;"):
+        result = lag_correlation(lazy, 6, mask=mask, nan_policy="propagate")
+    with np.errstate(invalid="ignore"):
+        assert_by_definition(result, stack, mask)
+    assert lazy.most == length
+    assert lazy.reads.max() == (1 if length == 7 else 2)
+
+
+def test_threads_over_a_cell_change_nothing(monkeypatch):
+    stack = stack_of("f4", (9, 64, 80))
+    one = lag_correlation(stack, 4)
+    monkeypatch.setattr(lags, "THREADED_PRODUCTS", 0)
+    several = lag_correlation(stack, 4)
+    np.testing.assert_array_equal(several.statistic, one.statistic)
+    np.testing.assert_array_equal(several.standard_error, one.standard_error)
 
 
 def test_pairs_with_constant_slices_are_left_out():
