@@ -117,18 +117,31 @@ def look(r: Floats, slots: Sequence[int], band: int) -> View:
     """Return the stack as it is with its slices in the given slots."""
     order, n = np.array(slots), len(slots)
     z = np.full((band + 1, n), np.nan)
-    expected, scatter = z.copy(), z.copy()
     for k in range(1, min(band, n - 1) + 1):
         below, above = order[:-k], order[k:]
         z[k, : n - k] = np.where((below >= 0) & (above >= 0), fisher_z(r[below, above]), np.nan)
-        middle = np.full(n, np.nan)
-        middle[k // 2 : k // 2 + n - k] = z[k, : n - k]
+    expected = np.full_like(z, np.nan)
+    for k, middle in enumerate(_at_middles(z)):
         windows = sliding_window_view(np.pad(middle, NEARBY, constant_values=np.nan), 2 * NEARBY + 1)
         lower = np.arange(-NEARBY, NEARBY + 1) - k // 2
         expected[k] = _median(np.where((lower >= -k) & (lower <= 1), np.nan, windows))
-        scatter[k] = 1.4826 * _median(np.abs(middle - expected[k]))
+    return View(list(slots), z, expected, _scatter(z, expected))
+
+
+def _at_middles(z: Floats) -> Floats:
+    """Return z with each pair at the slot in its middle, of two the lower, in place of its lower end."""
+    n = z.shape[1]
+    middles = np.full_like(z, np.nan)
+    for k in range(1, min(len(z), n)):
+        middles[k, k // 2 : k // 2 + n - k] = z[k, : n - k]
+    return middles
+
+
+def _scatter(z: Floats, expected: Floats) -> Floats:
+    """Return the scatter of all pairs at each distance about what is expected in their middle."""
+    scatter = 1.4826 * _median(np.abs(_at_middles(z) - expected))[:, np.newaxis]
     step = np.abs(np.diff(expected, axis=0, append=np.nan))
-    return View(list(slots), z, expected, np.fmax(np.maximum(scatter, SMALLEST_SCATTER), FLOOR * step))
+    return np.fmax(np.maximum(scatter, SMALLEST_SCATTER), FLOOR * step)
 
 
 def _median(values: Floats, fewest: int = FEWEST_PAIRS) -> Floats:
@@ -167,7 +180,8 @@ def candidates(view: View, band: int) -> list[Candidate]:
     pair = np.arange(n)[:, np.newaxis] + _FROM
     inside = (pair >= 0) & (pair + _APART < n)
     z = np.where(inside, view.z[_APART, np.clip(pair, 0, n - 1)], np.nan)
-    moved = {(fault, count): _moved(view, z, places) for fault, count, places in _places(band)}
+    views = {"missing": _at_rate(view, _rate(view, z))}
+    moved = {(fault, count): _moved(views.get(fault, view), z, places) for fault, count, places in _places(band)}
     damaged, quality = _damaged(view, z)
     usual, beyond = np.tanh(view.expected), _beyond_counting(view, z)
     found = [*_exact_copies(view, moved, quality), *_jumps(view, z), *damaged]
@@ -182,6 +196,26 @@ def candidates(view: View, band: int) -> list[Candidate]:
             name, missing = (fault, count) if known else ("jump", 0)
             found.append(Candidate(name, c, missing, float(total[c]), float(gain[c])))
     return sorted(found, key=lambda candidate: -candidate.total)
+
+
+def _rate(view: View, z: Floats) -> Floats:
+    """Return how fast slices decorrelate beside each cut, as a multiple of what is expected; 1 where that is unknown.
+
+    It is the median of log r over its expectation, of the pairs that lie on one side of the cut: sections of one
+    thickness follow one another, and where they are thin a gap is hardly wider than sections are elsewhere.
+    """
+    r, expected = np.tanh(z), np.tanh(view.expected[_APART].T)
+    telling = ~_ACROSS & (r > 0) & (expected >= TELLING)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(telling, np.log(r) / np.log(expected), np.nan)
+    return np.nan_to_num(_median(ratio), nan=1.0)
+
+
+def _at_rate(view: View, rate: Floats) -> View:
+    """Return what is expected, and the scatter about it, where slices decorrelate at the rate of each cut."""
+    r = np.tanh(view.expected)
+    expected = np.where(r > 0, fisher_z(np.maximum(r, 0.0) ** rate), view.expected)
+    return view._replace(expected=expected, scatter=_scatter(view.z, expected))
 
 
 def _gains(z: Floats, before: Floats, after: Floats, scatter: Floats) -> Floats:

@@ -135,7 +135,8 @@ def find_outlier_slices(stack_or_matrix: Any, *, band: int = BAND, backend: str 
     Notes
     -----
     The expectation at each distance is the median over 10 slices to either side, the scatter the median absolute
-    deviation from it over the whole stack, or a fifth of the step to the next distance where that is more. A section
+    deviation from it over the whole stack, or a fifth of the step to the next distance where that is more. For missing
+    slices log r is expected to grow as fast as it does, on either side of the gap, within four slices. A section
     1.6 times as thick as others and a slice that has lost a sixth of its correlation pass. What is reported wants to
     be looked at, for its cause cannot be seen in correlations: a slice that is displaced, folded or out of focus looks
     damaged, a section twice as thick looks like one that is missing.

@@ -139,6 +139,17 @@ def test_sections_of_unequal_thickness_are_no_fault():
         assert found(ideal(length, np.cumsum(steps))) == []
 
 
+@pytest.mark.parametrize("length", LENGTHS[:3])
+def test_a_gap_is_found_and_counted_where_sections_become_thin_and_thick_in_turn(length):
+    """At every place: a gap among thin sections is hardly wider than thick ones are."""
+    count = 60
+    places = np.cumsum(1 + 0.15 * np.sin(2 * np.pi * np.arange(count) / 20))
+    assert found(ideal(length, places)) == []
+    for z in range(6, count - 6):
+        (gap,) = find_outlier_slices(ideal(length, np.delete(places, z)))
+        assert (gap.slice, gap.fault, gap.count) == (z - 1, "missing", 1)
+
+
 def test_where_neighbours_are_as_alike_as_the_next_ones_a_gap_cannot_be_told():
     rng = np.random.default_rng(4)
     r = ideal(300.0, np.arange(COUNT) + (np.arange(COUNT) > 20)) + rng.normal(0, 0.005, (COUNT, COUNT))
