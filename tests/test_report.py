@@ -366,7 +366,7 @@ def test_all_pairs(written, analysis, stack):
 
 
 def test_faults_are_named(tmp_path):
-    doubled = phantom((24, 64, 64), correlation_length=6.0, seed=2)
+    doubled = phantom((24, 64, 64), correlation_length=12.0, seed=2)
     doubled[12] = doubled[11]
     np.save(tmp_path / "doubled.npy", doubled)
     with open_volume(tmp_path / "doubled.npy") as volume:
