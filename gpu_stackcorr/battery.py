@@ -134,6 +134,20 @@ class BatteryPlan:
     ci: str | None
     nan_policy: str
 
+    def only_reads(self) -> bool:
+        """Whether slices are compared as they are: no group makes others of them."""
+        return not any(group.steps for group in self.groups)
+
+    def witness(self) -> int | None:
+        """Return the number of a member whose r is NaN for every slice with NaN, or None where there is none.
+
+        It sees every pixel of the slices as they are.
+        """
+        for group in self.groups:
+            if not group.steps and group.mask() is None:
+                return self.members.index(group.members[0])
+        return None
+
 
 def prepare(
     references: Sequence[Reference],

@@ -307,29 +307,45 @@ def _correlate(
     chosen = [find_reference(stack, reference, mask) for reference in references]
     engine = stack.backend(backend, *references)
     plan = battery.prepare(chosen, transforms, seed=seed, ci=ci, nan_policy=nan_policy, backend=engine)
-    parts = slabs(stack, engine)
-    if nan_policy == "raise" and stack.in_memory:
-        for _ in _without_nan(slabs(stack, engine)):  # before the work where that is cheap
-            pass
-    elif nan_policy == "raise":
-        parts = _without_nan(parts)
+    parts = slabs(stack, engine, only_read=plan.only_reads())
+    witness = plan.witness() if stack.in_memory else None
+    if nan_policy == "raise" and witness is None:
+        if stack.in_memory:  # before the work, where that is cheap
+            _check_nan(slabs(stack, engine))
+        else:
+            parts = _without_nan(parts)
     measured = measurement.run(plan, parts)
+    if nan_policy == "raise" and witness is not None and any("nan" in part[witness].flags for part in measured):
+        _check_nan(slabs(stack, engine))
     return measurement.finish(plan, measured, spacing=stack.spacing)
 
 
-def slabs(stack: Stack, engine: Backend, slab_bytes: int | None = None) -> Iterator[tuple[int, Array]]:
+def slabs(
+    stack: Stack, engine: Backend, slab_bytes: int | None = None, *, only_read: bool = False
+) -> Iterator[tuple[int, Array]]:
     """Yield the stack in slabs, each with the index of its first slice; as large as `engine` likes them by default.
 
-    What is not in memory is read in slabs of the size that others like, whatever `engine` would take.
+    What is not in memory is read in slabs of the size that others like, whatever `engine` would take. `only_read` says
+    that no slices are made of those of a slab.
     """
     of = engine if stack.in_memory else Backend
-    length = max(1, (of.slab_bytes if slab_bytes is None else slab_bytes) // stack.slice_bytes)
-    if of.slab_slices is not None:
-        length = min(length, of.slab_slices)
-    if engine.in_threads:  # a short stack, too, has a slab for every thread
-        length = min(length, -(-len(stack) // allowed_threads()))
+    if only_read and of.reading_bytes is not None and slab_bytes is None:
+        length = max(1, of.reading_bytes // stack.slice_bytes)
+    else:
+        length = max(1, (of.slab_bytes if slab_bytes is None else slab_bytes) // stack.slice_bytes)
+        if of.slab_slices is not None:
+            length = min(length, of.slab_slices)
+    if engine.in_threads:  # every thread has as many slabs, of a short stack too
+        threads = allowed_threads()
+        length = -(-len(stack) // (threads * max(1, -(-len(stack) // (length * threads)))))
     for start in range(0, len(stack), length):
         yield start, stack.slab(start, min(start + length, len(stack)))
+
+
+def _check_nan(parts: Iterator[tuple[int, Array]]) -> None:
+    """Raise where slabs have NaN."""
+    for _ in _without_nan(parts):
+        pass
 
 
 def _without_nan(parts: Iterator[tuple[int, Array]]) -> Iterator[tuple[int, Array]]:

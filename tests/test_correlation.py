@@ -20,8 +20,13 @@ from real_data import needs_real_data, real_data
 from test_moments_merge import exact_covariances, is_nearest
 
 from gpu_stackcorr import image_correlation, open_volume, stack_correlation
+from gpu_stackcorr.arrays import Stack, get_backend
+from gpu_stackcorr.backends.base import Backend
+from gpu_stackcorr.correlation import slabs
 from gpu_stackcorr.errors import BackendError, ConstantSliceWarning, InputTypeError, ParameterError
 from gpu_stackcorr.records import StackCorrelation
+from gpu_stackcorr.threads import use_threads
+from gpu_stackcorr.transforms import AddNoise, Compose, Elastic, flip_up_down
 
 Image = NDArray[Any]
 
@@ -472,6 +477,30 @@ def test_nan_are_counted_and_refused() -> None:
         stack_correlation(spoilt_stack(), 2)
     with pytest.raises(ParameterError, match="nan_policy = None"):
         stack_correlation(a_stack(), nan_policy=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "transform", [None, flip_up_down, Elastic(3.0, 2.0, seed=1), Compose(flip_up_down, AddNoise(1.0))]
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_nan_are_refused_whatever_sees_them(transform: Any, masked: bool, backend: Backend) -> None:
+    """Whether r tells of them, or a mask, or a deformation that does not sample them, keeps it from that."""
+    mask = np.ones((13, 17), bool)
+    mask[3:6] = mask[0] = False
+    options = {"transform": transform, "mask": mask if masked else None, "seed": 1, "backend": backend.name}
+    with pytest.raises(ParameterError, match="2 NaN pixels in slice 2"):
+        stack_correlation(spoilt_stack(), **options)
+
+
+@pytest.mark.parametrize(
+    ("count", "threads", "expected"), [(1, 2, 1), (5, 2, 2), (33, 2, 4), (165, 2, 12), (165, 3, 12), (7, 16, 7)]
+)
+def test_every_thread_has_as_many_slabs(count: int, threads: int, expected: int) -> None:
+    stack = Stack(np.zeros((count, 4, 4), np.uint8))
+    with use_threads(threads):
+        lengths = [len(slab) for _, slab in slabs(stack, get_backend("numpy"))]
+    assert (sum(lengths), len(lengths)) == (count, expected)
+    assert max(lengths) <= 16
 
 
 def test_nan_are_refused_while_a_file_is_read(tmp_path: Path) -> None:

@@ -84,6 +84,10 @@ class Backend(ABC):
     """Slices that an operation is given at once: enough for the work on a reference to weigh little, few enough to see
     progress; None for any number."""
 
+    reading_bytes: int | None = None
+    """Bytes that an operation is given at once, in any number of slices, where they are read and not copied; None where
+    that makes no difference."""
+
     in_threads = True
     """Whether several threads get on faster than one, each with a slab of its own."""
 

@@ -23,6 +23,10 @@ class NumbaBackend(Backend):
     """Operations on NumPy arrays by loops that Numba compiles, on as many threads as are allowed."""
 
     name = "numba"
+
+    reading_bytes = 2**27
+    """With 2^25 and 16 slices, 165 slices of 768 x 1024 pixels with intervals took 1.4 times as long."""
+
     moments = staticmethod(moments.moments)
     gaussian_filter = staticmethod(gaussian.gaussian_filter)
     spline_filter = staticmethod(spline.spline_filter)
