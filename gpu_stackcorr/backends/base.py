@@ -81,12 +81,10 @@ class Backend(ABC):
     """Bytes of a stack in memory that an operation is given at once: little beside the stack."""
 
     slab_slices: int | None = 16
-    """Slices that an operation is given at once: enough for the work on a reference to weigh little, few enough to see
-    progress; None for any number."""
+    """Slices given at once, for the work on a reference to weigh little and to see progress; None for any number."""
 
     reading_bytes: int | None = None
-    """Bytes that an operation is given at once, in any number of slices, where they are read and not copied; None where
-    that makes no difference."""
+    """Bytes given at once where slices are read and not copied, in any number; None where that makes no difference."""
 
     in_threads = True
     """Whether several threads get on faster than one, each with a slab of its own."""
