@@ -8,6 +8,7 @@ from scipy import ndimage
 from test_elastic_transform import image_of, pulled
 
 from gpu_stackcorr import displacement_field, elastic_transform, transform_points, warp
+from gpu_stackcorr.deformation_checks import PART, check_finite
 from gpu_stackcorr.errors import InversionError, ParameterError
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpu_stackcorr.errors.FoldWarning")  # small images, large fields
@@ -127,3 +128,17 @@ def test_points_where_a_field_folds_are_an_error():
     points = np.argwhere(np.ones((40, 50)))
     with pytest.raises(InversionError, match="folds"):
         elastic_transform(image, 250, 3, points=points, seed=1)
+
+
+# Displacements.
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, PART - 1, PART, -1])
+def test_a_large_displacement_is_looked_through_to_its_end(place, value):
+    """Part by part, in threads."""
+    displacement = np.linspace(-2, 3, 2 * PART + 1, dtype=np.float32).reshape(1, -1)
+    assert check_finite("displacement", displacement) == (-2, 3)
+    displacement[0, place] = value
+    with pytest.raises(ParameterError, match="^displacement has 1 values that are NaN or infinite"):
+        check_finite("displacement", displacement)
