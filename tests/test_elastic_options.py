@@ -140,5 +140,5 @@ def test_a_large_displacement_is_looked_through_to_its_end(place, value):
     displacement = np.linspace(-2, 3, 2 * PART + 1, dtype=np.float32).reshape(1, -1)
     assert check_finite("displacement", displacement) == (-2, 3)
     displacement[0, place] = value
-    with pytest.raises(ParameterError, match="^displacement has 1 values that are NaN or infinite"):
+    with pytest.raises(ParameterError, match=r"^displacement has 1 values that are NaN or infinite"):
         check_finite("displacement", displacement)
