@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -71,13 +72,28 @@ def test_a_contestant_that_fails_leaves_the_others_alone():
         harness.race(Case("operation", "case", 3, [fails("rival")]))
 
 
-def test_contestants_take_turns_and_all_have_three_rounds():
+@pytest.mark.parametrize(
+    ("turn", "rounds"),
+    [(0.0, "ab" * 3), (60.0, "aaaa" + "bbbb")],  # a call of a turn of several is not timed
+    ids=["calls that fill a turn", "short calls"],
+)
+def test_contestants_take_turns_and_all_have_three_rounds(turn, rounds, monkeypatch):
+    monkeypatch.setattr(harness, "TURN", turn)
     called = []
     contestants = [Contestant(name, lambda name=name: called.append(name)) for name in "ab"]
     rows = harness.race(Case("operation", "case", 1, contestants), seconds=0)
-    # A first call and one for memory each, then rounds.
-    assert "".join(called) == "aa" + "bb" + "ab" * 3
+    assert "".join(called) == "aa" + "bb" + rounds  # a first call, and one for memory each
     assert [row.rounds for row in rows] == [3, 3]
+
+
+def test_turns_end_while_contestants_have_time_left(monkeypatch):
+    monkeypatch.setattr(harness, "TURN", 0.01)
+    called = []
+    contestants = [Contestant(name, lambda name=name: (called.append(name), time.sleep(0.002))) for name in "ab"]
+    harness.race(Case("operation", "case", 1, contestants), seconds=0.05)
+    turns = "".join(name for name, _ in itertools.groupby(called))
+    assert len(turns) > 4
+    assert turns == "ab" * (len(turns) // 2) + "a" * (len(turns) % 2)
 
 
 def test_times_wait_for_the_device(monkeypatch):

@@ -94,7 +94,7 @@ def test_later_passes_verify_nothing_and_time_once_at_least():
     called = []
     contestants = [Contestant(name, lambda name=name: called.append(name), error=lambda _: 1 / 0) for name in "ab"]
     found = harness.race_again(Case("operation", "case", 1, contestants), seconds=0)
-    assert "".join(called) == "ab" + "ab"  # untimed, then a round
+    assert "".join(called) == "ab" + "aa" + "bb"  # untimed; a turn of another untimed call and a round
     assert [(contestant.name, times.rounds) for contestant, times in found] == [("a", 1), ("b", 1)]
 
 
@@ -219,7 +219,7 @@ def test_an_interrupted_second_pass_goes_on_where_it_was(fleet, tmp_path):
     assert kept["finished"] == {"first": 2, "second": 2}
     assert set(map(tuple, numbers(kept["rows"]).values())) == {(1, 2)}
     assert fleet.made == ["second small", "second large", "second last"]
-    assert len(fleet.called) == 2 * 2 * 2  # cases, contestants, untimed and timed
+    assert len(fleet.called) == 2 * 2 * 3  # cases, contestants, two untimed calls and one timed
     assert record.load(path)["rows"] == kept["rows"]
 
 
