@@ -101,7 +101,7 @@ def test_labels_keep_every_bit_from_any_layout(dtype):
 
 
 @pytest.mark.parametrize("mode", INTERPOLATION_MODES)
-@pytest.mark.parametrize("shape", [(11, 40), (6, 9, 40)])
+@pytest.mark.parametrize("shape", [(11, 40), (6, 9, 40), (5, 3), (3, 4, 5)])
 def test_halves_beyond_the_border_go_as_in_scipy(shape, mode):
     """Next to which sample a half is depends on the mode there, in margins as without."""
     labels = np.arange(np.prod(shape), dtype=np.uint32).reshape(shape)

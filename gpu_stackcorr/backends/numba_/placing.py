@@ -41,10 +41,11 @@ def place_row(
     number = fractions.dtype.type
     zero, one, outside = number(0), number(1), number(OUTSIDE)
     before = order // 2
-    # Order 0 takes positions between the first and the last sample, where no mode has a say; even orders may go
-    # up by 1.
+    # Order 0 takes positions between the first and the last sample, where no mode has a say (beyond them it says which
+    # way halves go); even orders may go up by 1.
     most = n - 2 if order == 0 else n - 1 - order + before - (order % 2 == 0)
-    low, high = max(before - margin - position, -REACH), min(most + margin - position, REACH)
+    around = 0 if order == 0 else margin
+    low, high = max(before - around - position, -REACH), min(most + around - position, REACH)
     if low > high or abs(stride) >= 1 << 31:
         fractions[:] = outside
         return displacement.size
