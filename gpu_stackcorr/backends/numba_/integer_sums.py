@@ -52,9 +52,6 @@ from .vectors import (
 LANES, BYTE_LANES = 32, 64
 """Pixels of a window, and of one of bytes."""
 
-BLOCK_WINDOWS = 8192
-"""Windows after which lanes of int32 are to be added up."""
-
 ROWS, FEWER_ROWS = 4, 2
 """Rows that may be taken at once: of bytes, and of all."""
 

@@ -34,8 +34,8 @@ from .windows import (
 )
 
 CHUNK = 1024
-"""Samples taken at once. A chunk costs 0.2 microseconds, a seventh of order 1 where it has 512 samples, on two cores of a
-Zen 5; working memory that grows beyond a first cache, as at order 5, costs no more than that."""
+"""Samples taken at once. A chunk costs 0.2 microseconds, a seventh of order 1 where it has 512 samples, on two cores of
+a Zen 5; working memory that grows beyond a first cache, as at order 5, costs no more than that."""
 
 SINGLE = 3 * MOST_TAPS
 """The taps of a single sample, at the beginning of working memory."""
