@@ -3,17 +3,22 @@
 An image is cut into cells (the tiles asked for, else one), a row of cells into blocks of whole rows that stay in the
 cache. A block of all its cells is added up along its rows first, then along the columns of each cell, so that cells
 cost about what the plain image does; blocks are merged. Integer blocks are summed in float64, where every partial sum
-is an integer below 2^53 and therefore exact, in any order. Floating blocks are centred in two passes. What is added
-one after the other are the rows of a block, LONGEST_SUM at most; the order depends on a block's shape alone: the bits
-of a pair must not depend on its neighbours. That rules BLAS out, whose order depends on the number of rows and threads;
-and where its threads meet ours on busy cores, a product of 32768 numbers was seen to take 9 ms.
+is an integer below 2^53 and therefore exact, in any order. Floating blocks are centred before products are taken; what
+their means lost to rounding is what deviations add up to, and corrects means and sums. What is added one after the
+other are the rows of a block, LONGEST_SUM at most; the order depends on a block's shape alone: the bits of a pair must
+not depend on its neighbours. That rules BLAS out, whose order depends on the number of rows and threads; and where its
+threads meet ours on busy cores, a product of 32768 numbers was seen to take 9 ms.
+
+All blocks share one piece of memory. Arrays of their own would go back to the system each time, which then has to
+clear their pages again: in a new process that took four times as long as the sums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, reduce
-from itertools import pairwise
+from functools import reduce
+from itertools import pairwise, product
+from math import prod
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -26,8 +31,8 @@ Floats = NDArray[np.float64]
 Masks = Sequence[Array | None]
 Part = IntegerSums | Moments
 
-BLOCK_PIXELS = 1 << 15
-"""Pixels of a slice taken at once: products of uint16 stay below 2^53 / 2^6 in their sum."""
+BLOCK_PIXELS = 1 << 16
+"""Pixels of a slice taken at once: their products of uint16 add up to less than 2^48."""
 
 BLOCK_VALUES = 1 << 18
 """Values of several slices taken at once: 2 MiB in float64."""
@@ -71,23 +76,12 @@ def _moments(
     width = max(1, min(LONGEST_ROW, slices.shape[2]))
     rows = min(LONGEST_SUM, BLOCK_PIXELS // width)
     boxes = [_cut(slice(*ends), rows) for ends in pairwise(edges[0].tolist())]
-    block = max((y.stop - y.start for band in boxes for y in band), default=1) * width
-    batch = max(1, BLOCK_VALUES // max(1, block))
-    parts = [
-        _cells(references, slices[n : n + batch], masks, _batch_of(slice_mask, n, batch), boxes, edges[1])
-        for n in range(0, max(len(slices), 1), batch)
-    ]
     results = []
-    for by_batch in zip(*parts, strict=True):
-        cells = _finished(_joined(by_batch))
+    for part in _cells(references, slices, masks, slice_mask, boxes, edges[1]):
+        cells = _finished(part)
         whole = cells.reshape(len(slices), -1 if len(slices) else 1).total()
         results.append(whole if tiles is None else whole.with_cells(cells))
     return results
-
-
-def _batch_of(slice_mask: Array | None, start: int, length: int) -> Array | None:
-    """Return the masks of some slices."""
-    return slice_mask[start : start + length] if slice_mask is not None and slice_mask.ndim == 3 else slice_mask
 
 
 def _cut(whole: slice, length: int) -> list[slice]:
@@ -107,19 +101,21 @@ def _cells(
 ) -> list[Part]:
     """Return the parts of every reference over every cell, (N, cells_y, cells_x), from the rows of their blocks."""
     bands = []
+    space = np.empty((2, BLOCK_VALUES))
     for band in boxes:
-        blocks = [
-            _block(
+        blocks = []
+        for y, x in product(band, _cut(slice(0, slices.shape[2]), LONGEST_ROW)):
+            own_masks = {id(mask): None if mask is None else mask[y, x] for mask in masks}  # each of them once
+            block = _block(
                 [image[y, x] for image in references],
                 slices[:, y, x],
-                [None if mask is None else mask[y, x] for mask in masks],
+                [own_masks[id(mask)] for mask in masks],
                 None if slice_mask is None else slice_mask[..., y, x],
                 # A cell with nothing in this block is empty here, which changes nothing when blocks are merged.
                 Columns(np.clip(x_edges, x.start, x.stop) - x.start),
+                space,
             )
-            for y in band
-            for x in _cut(slice(0, slices.shape[2]), LONGEST_ROW)
-        ]
+            blocks.append(block)
         bands.append([_merged(parts) for parts in zip(*blocks, strict=True)])
     return [_joined(parts, axis=1, new=True) for parts in zip(*bands, strict=True)]
 
@@ -180,18 +176,26 @@ class Columns:
         return np.broadcast_to(self.add(valid.sum(axis=-2, dtype=np.int64)), (*shape[:-2], len(self.widths)))
 
 
-class Centred(NamedTuple):
-    """Pixels and mean of each cell (..., C), and deviations from it (..., height, X), 0 where not valid."""
+class Shown(NamedTuple):
+    """Images of a block as sums take them, and what they add up to by cell.
+
+    Attributes
+    ----------
+    pixels : int64 array (..., C)
+        How many are valid.
+    values : float64 array (..., height, X)
+        The images less `shift`; 0 where not valid.
+    shift : float64 array (..., C)
+        The mean but for rounding; 0 where sums are exact.
+    total, squares : float64 arrays (..., C)
+        Sums of `values` and of their squares.
+    """
 
     pixels: NDArray[np.int64]
-    mean: Floats
-    deviation: Floats
-
-
-def _in_float64(images: Array) -> Floats:
-    """Return images (..., height, X) in float64: their layout decides the order of sums."""
-    converted: Floats = images.astype(np.float64, order="C", copy=False)
-    return converted
+    values: Floats
+    shift: Floats
+    total: Floats
+    squares: Floats
 
 
 def _is_exact(image: Array) -> bool:
@@ -200,70 +204,76 @@ def _is_exact(image: Array) -> bool:
 
 
 def _block(
-    references: Sequence[Array], slices: Array, masks: Masks, slice_mask: Array | None, columns: Columns
+    references: Sequence[Array],
+    slices: Array,
+    masks: Masks,
+    slice_mask: Array | None,
+    columns: Columns,
+    space: Floats,
 ) -> list[Part]:
     """Return the parts of a block of every reference (height, X) with slices (N, height, X), by cell: (N, C)."""
-    y = _in_float64(slices)
-    exact = _is_exact(slices)
-    centred_y = cache(lambda: _centred(y, None, columns))
-    plain_sums = cache(lambda: (columns.total(y), columns.dot(y, y)))
-    parts: list[Part] = []
-    for reference, own in zip(references, masks, strict=True):
-        x = _in_float64(reference)
-        valid = slice_mask if own is None else own if slice_mask is None else own & slice_mask
-        if exact and _is_exact(reference):
-            parts.append(_plain_sums(x, y, *plain_sums(), columns) if valid is None else _sums(x, y, valid, columns))
-        elif valid is None:
-            parts.append(_float_moments(_centred(x, None, columns), centred_y(), columns))
-        else:
-            own_x = np.broadcast_to(x, y.shape)
-            parts.append(_float_moments(_centred(own_x, valid, columns), _centred(y, valid, columns), columns))
-    return parts
+    exact = [_is_exact(slices) and _is_exact(reference) for reference in references]
+    per_slice = slice_mask is not None and slice_mask.ndim == 3
+    xs = [
+        None if per_slice else _shown(reference, _both(own, slice_mask), columns, exact=own_exact)
+        for reference, own, own_exact in zip(references, masks, exact, strict=True)
+    ]
+    batch = max(1, BLOCK_VALUES // max(1, prod(slices.shape[1:])))
+    by_batch = []
+    for n in range(0, max(len(slices), 1), batch):
+        of_slices = cast(Array, slice_mask)[n : n + batch] if per_slice else slice_mask
+        parts: list[Part] = []
+        for k, (reference, own) in enumerate(zip(references, masks, strict=True)):
+            valid = _both(own, of_slices)
+            if k == 0 or exact[k] != exact[k - 1] or own is not masks[k - 1]:
+                y = _shown(slices[n : n + batch], valid, columns, space[0], exact=exact[k])
+            x = xs[k] or _shown(reference, valid, columns, space[1], exact=exact[k])
+            parts.append((_integer_sums if exact[k] else _float_moments)(x, y, columns))
+        by_batch.append(parts)
+    return [_joined(parts) for parts in zip(*by_batch, strict=True)]
 
 
-def _plain_sums(x: Floats, y: Floats, sum_y: Floats, sum_yy: Floats, columns: Columns) -> IntegerSums:
-    """Return the exact sums of an integer image x (height, X) and images y (N, height, X)."""
-    count = columns.pixels(None, y.shape)
-    return _as_integers(count, columns.total(x), sum_y, columns.dot(x, x), sum_yy, columns.dot(x, y))
+def _both(mask: Array | None, other: Array | None) -> Array | None:
+    """Return where both masks are valid."""
+    return other if mask is None else mask if other is None else mask & other
 
 
-def _sums(x: Floats, y: Floats, valid: Array, columns: Columns) -> IntegerSums:
-    """Return the same over valid pixels (height, X) or (N, height, X)."""
-    count = columns.pixels(valid, y.shape)
-    x, y = x * valid, y * valid
-    return _as_integers(
-        count, columns.total(x), columns.total(y), columns.dot(x, x), columns.dot(y, y), columns.dot(x, y)
-    )
+def _shown(images: Array, valid: Array | None, columns: Columns, space: Floats | None = None, *, exact: bool) -> Shown:
+    """Return images under masks, one of either perhaps for many of the other, in a space of memory if there is one."""
+    shape = images.shape if valid is None else np.broadcast_shapes(images.shape, valid.shape)
+    values = np.empty(shape) if space is None else space[: prod(shape)].reshape(shape)
+    np.copyto(values, images)
+    _hide(values, valid)
+    pixels = columns.pixels(valid, shape)
+    shift = np.zeros(pixels.shape)
+    if not exact:
+        shift = columns.total(values) / np.maximum(pixels, 1)
+        values -= columns.spread(shift)
+        _hide(values, valid)
+    return Shown(pixels, values, shift, columns.total(values), columns.dot(values, values))
 
 
-def _as_integers(count: NDArray[np.int64], *sums: Floats) -> IntegerSums:
-    """Return sums, of which some are the same for all pairs, as int64 arrays."""
-    return IntegerSums(count, *(np.broadcast_to(s.astype(np.int64), count.shape) for s in sums))
-
-
-def _centred(values: Floats, valid: Array | None, columns: Columns) -> Centred:
-    """Return images centred on the mean of each cell, which is corrected by its residual."""
-    pixels = columns.pixels(valid, values.shape)
-    some = np.maximum(pixels, 1)
-    mean = columns.total(values if valid is None else np.where(valid, values, 0.0)) / some
-    deviation = values - columns.spread(mean)
+def _hide(values: Floats, valid: Array | None) -> None:
+    """Set what is not valid to 0."""
     if valid is not None:
-        deviation = np.where(valid, deviation, 0.0)
-    residual = columns.total(deviation) / some
-    deviation -= columns.spread(residual)
-    if valid is not None:
-        deviation = np.where(valid, deviation, 0.0)
-    return Centred(pixels, mean + residual, deviation)
+        np.copyto(values, 0.0, where=~valid)
 
 
-def _float_moments(x: Centred, y: Centred, columns: Columns) -> Moments:
-    """Return the moments of centred blocks; x is the same for all slices, or one a slice."""
-    shape = y.mean.shape
+def _integer_sums(x: Shown, y: Shown, columns: Columns) -> IntegerSums:
+    """Return the exact sums of blocks; x may be the same for all slices."""
+    sums = (x.total, y.total, x.squares, y.squares, columns.dot(x.values, y.values))
+    return IntegerSums(y.pixels, *(np.broadcast_to(s.astype(np.int64), y.pixels.shape) for s in sums))
+
+
+def _float_moments(x: Shown, y: Shown, columns: Columns) -> Moments:
+    """Return the moments of centred blocks; x may be the same for all slices."""
+    some = np.maximum(y.pixels, 1)
+    mean_x, mean_y = x.total / some, y.total / some
     return Moments(
         count=y.pixels,
-        mean_x=np.broadcast_to(x.mean, shape),
-        mean_y=y.mean,
-        ss_x=np.broadcast_to(columns.dot(x.deviation, x.deviation), shape),
-        ss_y=columns.dot(y.deviation, y.deviation),
-        ss_xy=columns.dot(x.deviation, y.deviation),
+        mean_x=x.shift + mean_x,
+        mean_y=y.shift + mean_y,
+        ss_x=x.squares - x.total * mean_x,
+        ss_y=y.squares - y.total * mean_y,
+        ss_xy=columns.dot(x.values, y.values) - x.total * mean_y,
     )
