@@ -314,7 +314,7 @@ def _correlate(
             _check_nan(slabs(stack, engine))
         else:
             parts = _without_nan(parts)
-    measured = measurement.run(plan, parts)
+    measured = measurement.run(plan, list(parts) if stack.in_memory else parts)
     if nan_policy == "raise" and witness is not None and any("nan" in part[witness].flags for part in measured):
         _check_nan(slabs(stack, engine))
     return measurement.finish(plan, measured, spacing=stack.spacing)
@@ -331,6 +331,9 @@ def slabs(
     of = engine if stack.in_memory else Backend
     if only_read and of.reading_bytes is not None and slab_bytes is None:
         length = max(1, of.reading_bytes // stack.slice_bytes)
+        if length >= len(stack):  # threads together are faster at one slab than each at a small one
+            yield 0, stack.slab(0, len(stack))
+            return
     else:
         length = max(1, (of.slab_bytes if slab_bytes is None else slab_bytes) // stack.slice_bytes)
         if of.slab_slices is not None:

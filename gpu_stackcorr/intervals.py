@@ -33,6 +33,9 @@ VANISHED = 0.05
 LARGEST_WINDOW = GRID // 4
 """Lag in cells at which the search for that ends."""
 
+FARTHEST = 2 * LARGEST_WINDOW - 1
+"""Lag in cells from which no covariance has any weight."""
+
 TRUNCATION = 0.1
 """Autocorrelation at which ``"effective"`` begins to taper: what lies farther out is mostly noise."""
 
@@ -169,8 +172,9 @@ def tile_uncertainty(r: Floats, influences: Floats, pixels: Floats) -> Uncertain
     r = np.asarray(r, np.float64)
     total = pixels.sum(axis=(-2, -1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        c, k = _autocovariance(influences), _autocovariance(pixels)
-        centre = (..., GRID - 1, GRID - 1)
+        same = pixels[(slice(1),) * (pixels.ndim - 2)]  # as most pairs have, or all
+        c, k = _autocovariance(influences), _autocovariance(same if (pixels == same).all() else pixels)
+        centre = (..., FARTHEST, FARTHEST)
         window, saturated = _window(c, k)
         taper = np.clip(2 - _DISTANCE / window[..., np.newaxis, np.newaxis], 0, 1)
         share = (taper * k).sum(axis=(-2, -1)) / total**2
@@ -184,17 +188,16 @@ def tile_uncertainty(r: Floats, influences: Floats, pixels: Floats) -> Uncertain
     return Uncertainty(standard_error, df, np.where(exact, total, n_eff), window, saturated & ~exact)
 
 
-_LAG = np.arange(1 - GRID, GRID)
+_LAG = np.arange(-FARTHEST, FARTHEST + 1)
 _DISTANCE = np.hypot(_LAG[:, np.newaxis], _LAG)
 _RINGS = [np.rint(_DISTANCE) == k for k in range(LARGEST_WINDOW + 1)]
 
 
 def _autocovariance(cells: Floats) -> Floats:
-    """Return the sums of products of cells at every lag: (..., 2 GRID - 1, 2 GRID - 1), lag 0 in the middle."""
-    size = (2 * GRID, 2 * GRID)
-    power = np.abs(np.fft.rfft2(cells, size)) ** 2
-    products = np.fft.irfft2(power, size)
-    return np.asarray(np.roll(products, (GRID, GRID), axis=(-2, -1))[..., 1:, 1:])
+    """Return the sums of products of cells at lags up to FARTHEST along each axis, lag 0 in the middle."""
+    size = (GRID + FARTHEST + 1,) * 2
+    products = np.fft.irfft2(np.abs(np.fft.rfft2(cells, size)) ** 2, size)
+    return np.asarray(products[..., _LAG[:, np.newaxis], _LAG])
 
 
 def _window(c: Floats, k: Floats) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

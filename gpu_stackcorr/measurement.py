@@ -265,12 +265,15 @@ def run(
     """Measure all slabs, in order; the next ones are read while the last ones are computed.
 
     At most ``threads + 1`` slabs are held at a time. `progress` is told the number of slices after every slab.
-    Where several slabs are computed at once, the operations on each take one thread. A device is fed by one thread, on
-    the stream of the caller.
+    Where fewer slabs are computed at once than there are threads, the operations on each share those out. A device is
+    fed by one thread, on the stream of the caller.
     A caller's own functions may not stand being called at once or out of order: they are run by one thread.
     """
     own = all(isinstance(step, (Permutation, Deformation)) for group in battery.groups for step in group.steps)
     threads = (threads or allowed_threads()) if own and battery.backend.in_threads else 1
+    if isinstance(slabs, Sequence):
+        threads = max(1, min(threads, len(slabs)))
+    each = max(1, allowed_threads() // threads)
     as_here = battery.backend.carried()
     parts: list[list[Measured]] = []
     waiting: deque[Future[list[Measured]]] = deque()
@@ -281,7 +284,7 @@ def run(
             progress(len(parts[-1][0].n))
 
     def compute(start: int, held: list[Array]) -> list[Measured]:
-        with use_threads(1), as_here():
+        with use_threads(each), as_here():
             return measure(battery, held.pop(), start)
 
     with ThreadPoolExecutor(threads, "stackcorr") as pool:

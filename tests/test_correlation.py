@@ -19,13 +19,13 @@ from properties import given, st
 from real_data import needs_real_data, real_data
 from test_moments_merge import exact_covariances, is_nearest
 
-from gpu_stackcorr import image_correlation, open_volume, stack_correlation
+from gpu_stackcorr import image_correlation, measurement, open_volume, stack_correlation
 from gpu_stackcorr.arrays import Stack, get_backend
 from gpu_stackcorr.backends.base import Backend
 from gpu_stackcorr.correlation import slabs
 from gpu_stackcorr.errors import BackendError, ConstantSliceWarning, InputTypeError, ParameterError
 from gpu_stackcorr.records import StackCorrelation
-from gpu_stackcorr.threads import use_threads
+from gpu_stackcorr.threads import allowed_threads, use_threads
 from gpu_stackcorr.transforms import AddNoise, Compose, Elastic, flip_up_down
 
 Image = NDArray[Any]
@@ -501,6 +501,21 @@ def test_every_thread_has_as_many_slabs(count: int, threads: int, expected: int)
         lengths = [len(slab) for _, slab in slabs(stack, get_backend("numpy"))]
     assert (sum(lengths), len(lengths)) == (count, expected)
     assert max(lengths) <= 16
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(1, [1]), (2, [1, 1]), (5, [2, 2]), (12, [6, 6])])
+def test_slabs_share_the_threads_out(threads: int, expected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    stack, seen = np.arange(24, dtype=np.uint8).reshape(2, 3, 4), []
+
+    def measure(*arguments: Any) -> Any:
+        seen.append(allowed_threads())
+        return original(*arguments)
+
+    original = measurement.measure
+    monkeypatch.setattr(measurement, "measure", measure)
+    with use_threads(threads):
+        stack_correlation(stack, ci=None, backend="numpy")
+    assert seen == expected
 
 
 def test_nan_are_refused_while_a_file_is_read(tmp_path: Path) -> None:

@@ -55,16 +55,27 @@ def _by_cells(array: Integers, grid: Grid) -> Integers:
 def _from_sums(sums: tuple[Integers, ...], space: Floats) -> Moments:
     """Return the moments of pairs, in a space of their size, from exact sums, those of x perhaps of one pair only."""
     n, x, y, xx, yy, xy = sums
-    exact = IntegerSums(*(np.broadcast_to(array, xy.shape) for array in sums))
+    exact = IntegerSums(*(_for_all(array, xy.shape) for array in sums))
     if int(np.max(n, initial=0)) >= INT64_PIXELS:
         return Moments.from_sums(IntegerSums(*(array.astype(object) for array in exact.arrays())))
-    of_x = Moments.from_sums(IntegerSums(n, x, x, xx, xx, xx))
-    mean, squares, products = space
-    flat = [array.reshape(len(array), prod(xy.shape[1:])) for array in (n, x, y, yy, xy, mean, squares, products)]
-    parts = cut(len(xy), -(-xy.size // CELLS_A_TASK))
+    mean_x, ss_x, _ = _centred((n, x, x, xx, xx), np.empty((3, *x.shape)))
+    mean_y, ss_y, ss_xy = _centred((n, x, y, yy, xy), space)
+    fields = (_for_all(array, xy.shape) for array in (n, mean_x, mean_y, ss_x, ss_y, ss_xy))
+    return Moments.from_arrays(fields).with_sums(exact)
+
+
+def _for_all(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array of one pair or all pairs as one of all."""
+    return array if array.shape == shape else np.broadcast_to(array, shape)
+
+
+def _centred(sums: tuple[Integers, ...], space: Floats) -> Floats:
+    """Return mean and centred sums of y and of xy, in a space (3, N, ...), from sums of 1, x, y, yy and xy."""
+    pairs, size = len(sums[4]), sums[4].size
+    flat = [array.reshape(len(array), prod(array.shape[1:])) for array in (*sums, *space)]
+    parts = cut(pairs, -(-size // CELLS_A_TASK))
     run(lambda part: _centre_integers(*flat, parts[part].start, parts[part].stop), len(parts))
-    fields = (n, of_x.mean_x, mean, of_x.ss_x, squares, products)
-    return Moments.from_arrays(np.broadcast_to(array, xy.shape) for array in fields).with_sums(exact)
+    return space
 
 
 @jit
@@ -115,7 +126,7 @@ def float_moments(sums: tuple[NDArray[Any], ...], grid: Grid, tiled: bool, space
     moments = _from_parts(*whole)
     if not tiled:
         return moments
-    count, mean_x, squares_x = (np.broadcast_to(array, of_y.shape[1:]) for array in of_x)
+    count, mean_x, squares_x = (_for_all(array, of_y.shape[1:]) for array in of_x)
     mean_y, squares_y, products = of_y
     return moments.with_cells(_from_parts(count, mean_x, mean_y, squares_x, squares_y, products))
 
@@ -147,6 +158,15 @@ def _merge_neighbours(parts, length) -> None:  # type: ignore[no-untyped-def]
 
 
 @jit
+def _take_block(count, x_shift, y_shift, x, y, xx, yy, xy, part) -> None:  # type: ignore[no-untyped-def]
+    """Write count, means and centred sums of a block, from its sums about shifts."""
+    pixels = float(count)
+    mean_x, mean_y = x / max(pixels, 1.0), y / max(pixels, 1.0)
+    part[0], part[1], part[2] = pixels, x_shift + mean_x, y_shift + mean_y
+    part[3], part[4], part[5] = xx - x * mean_x, yy - y * mean_y, xy - x * mean_y
+
+
+@jit
 def _merge(  # type: ignore[no-untyped-def]
     count, x_shift, y_shift, x, y, xx, yy, xy, row_cells, column_cells, of_x, of_y, whole, first, last
 ) -> None:
@@ -154,33 +174,27 @@ def _merge(  # type: ignore[no-untyped-def]
 
     `of_x` holds count, mean and squares, `of_y` mean, squares and products, `whole` all six.
     """
+    columns = len(column_cells) - 1
+    cells = np.empty(((len(row_cells) - 1) * columns, 6))
     parts = np.empty((count.shape[1] * count.shape[2], 6))
-    merged = np.empty(((len(row_cells) - 1) * (len(column_cells) - 1), 6))
     for n in range(first, last):
         m = n if len(count) > 1 else 0
         for u in range(len(row_cells) - 1):
-            for v in range(len(column_cells) - 1):
-                length = 0
+            for v in range(columns):
+                cell, length = cells[u * columns + v], 0
                 for i in range(row_cells[u], row_cells[u + 1]):
                     for j in range(column_cells[v], column_cells[v + 1]):
-                        pixels = float(count[m, i, j])
-                        part = parts[length]
-                        for value in range(6):
-                            part[value] = 0.0
-                        if pixels > 0:
-                            x_mean, y_mean = x[m, i, j] / pixels, y[n, i, j] / pixels
-                            part[0], part[1], part[2] = pixels, x_shift[m, i, j] + x_mean, y_shift[n, i, j] + y_mean
-                            part[3] = xx[m, i, j] - x[m, i, j] * x_mean
-                            part[4] = yy[n, i, j] - y[n, i, j] * y_mean
-                            part[5] = xy[n, i, j] - x[m, i, j] * y_mean
+                        _take_block(
+                            count[m, i, j], x_shift[m, i, j], y_shift[n, i, j], x[m, i, j], y[n, i, j], xx[m, i, j],
+                            yy[n, i, j], xy[n, i, j], parts[length],
+                        )  # fmt: skip
                         length += 1
                 _merge_neighbours(parts, length)
-                cell = merged[u * (len(column_cells) - 1) + v]
                 for value in range(6):
                     cell[value] = parts[0, value]
                 of_y[0, n, u, v], of_y[1, n, u, v], of_y[2, n, u, v] = cell[2], cell[4], cell[5]
                 if m == n:
                     of_x[0, n, u, v], of_x[1, n, u, v], of_x[2, n, u, v] = cell[0], cell[1], cell[3]
-        _merge_neighbours(merged, len(merged))
+        _merge_neighbours(cells, len(cells))
         for value in range(6):
-            whole[value, n] = merged[0, value]
+            whole[value, n] = cells[0, value]

@@ -20,7 +20,7 @@ from gpu_stackcorr.moments import EXACT_DTYPES, Moments
 from gpu_stackcorr.threads import allowed_threads
 
 from . import centred_sums, integer_sums
-from .block_sums import centre_valid, count_valid, fill_invalid, sum_centred, sum_integers
+from .block_sums import CENTRED_SLICES, centre_valid, count_valid, fill_invalid, sum_centred, sum_integers
 from .cell_moments import float_moments, integer_moments
 from .cells import Grid, grid_of
 from .flat_images import as_bytes, flatten, is_flat
@@ -91,9 +91,12 @@ def _sum(groups: list[_Group], slices: Array) -> None:
     if len(groups) > 1:
         wanted = max(wanted, slices.nbytes // SHARED_BYTES)
     tasks = []
-    for part in cut(len(slices), wanted) if len(slices) else []:
+    # Slices that are read side by side share the rows of references: a few slices are better cut into bands.
+    together = CENTRED_SLICES if all(group.is_direct for group in groups) else 1
+    parts = cut(len(slices), min(wanted, -(-len(slices) // together))) if len(slices) else []
+    for part in parts:
         for group in groups:
-            bands = cut(group.grid.shape[0], wanted // len(slices) if group.is_direct else 1)
+            bands = cut(group.grid.shape[0], -(-wanted // len(parts)) if group.is_direct else 1)
             tasks += [(group, (part.start, part.stop, band.start, band.stop)) for band in bands]
     run(lambda task: tasks[task][0].sum_slices(tasks[task][1]), len(tasks))
 
