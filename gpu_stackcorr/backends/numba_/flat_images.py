@@ -1,7 +1,7 @@
 """Arrays in the form in which compiled loops take them: few types, no copy where it can be helped.
 
 Numba compiles a loop once for each dtype, number of dimensions, layout and permission to write. Images go in as flat,
-read-only memory with strides, displacements and results as C-contiguous blocks of three dimensions.
+read-only memory with strides, displacements and results as flat memory in C order.
 """
 
 from __future__ import annotations
@@ -73,14 +73,10 @@ def lift(values: tuple[int, ...], fill: int) -> Triple:
     return z, y, x
 
 
-def lift_block(block: Array) -> Array:
-    """Return a contiguous block with three axes."""
-    return block.reshape((1,) * (3 - block.ndim) + block.shape)
-
-
-def block_of(component: Array) -> Array:
-    """Return a block of a displacement as a C-contiguous, native, read-only array of three dimensions."""
-    block = np.require(component, component.dtype.newbyteorder("="), ["C", "A"])
-    block = lift_block(np.asarray(block)).view()
-    block.flags.writeable = False
-    return block
+def in_a_row(samples: Array) -> Array:
+    """Return samples in C order as a flat, native, read-only array."""
+    if not (samples.flags.c_contiguous and samples.flags.aligned and samples.dtype.isnative):
+        samples = np.require(samples, samples.dtype.newbyteorder("="), ["C", "A"])
+    row = np.asarray(samples).reshape(-1)
+    row.flags.writeable = False
+    return row

@@ -15,10 +15,10 @@ from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
 from gpu_stackcorr.backends.numpy_.map_coordinates import map_coordinates as specification
 
 from .compiler import jit
-from .flat_images import as_bytes, as_words, block_of, flatten, is_flat, is_too_large, lift, limits_of
+from .flat_images import as_bytes, as_words, flatten, in_a_row, is_flat, is_too_large, lift, limits_of
 from .folding import MODE_CODES
 from .parallel import run
-from .rows import CHUNK, chunks, copy_row, linear_row, spline_row, working_memory, write_row
+from .rows import CHUNK, copy_row, linear_row, spline_row, working_memory, write_row
 
 BLOCK = 1 << 14
 """Points a task."""
@@ -64,7 +64,7 @@ def _sample(image: Array, points: Array, result: Array, order: int, mode: str, c
         rows = [_positions(axis[box]) for axis in points]
         moves = tuple([rows[-1]] * (3 - ndim) + rows)
         there = result[box]
-        block = np.empty((1, 1, there.size), there.dtype)
+        block = np.empty(there.size, there.dtype)
         memory = working_memory(order, kind)
         if order == 0:
             _copy_points(flat.values, grid, moves, code, fill, memory, block)
@@ -76,18 +76,18 @@ def _sample(image: Array, points: Array, result: Array, order: int, mode: str, c
 
 
 def _positions(coordinates: Array) -> Array:
-    """Return some coordinates along an axis as a block of one row, float32 or float64."""
+    """Return some coordinates along an axis as a row, float32 or float64."""
     if coordinates.dtype.kind != "f":
         coordinates = coordinates.astype(np.float64)
-    return block_of(coordinates.reshape(1, 1, -1))
+    return in_a_row(coordinates)
 
 
 @jit
 def _copy_points(source: Any, grid: Any, moves: Any, mode: Any, fill: Any, memory: Any, target: Any) -> None:
     """Fill the row `target` with samples as they are."""
     for x in range(0, target.size, CHUNK):
-        row, some = target[0, 0][x : x + CHUNK], chunks(moves, 0, 0, x)
-        copy_row(source, grid, (0, 0, 0), 0, some, mode, fill, memory, row)
+        part = (x, min(CHUNK, target.size - x), x)
+        copy_row(source, grid, (0, 0, 0), 0, moves, part, mode, fill, memory, target)
 
 
 @jit
@@ -97,9 +97,9 @@ def _interpolate_points(
 ) -> None:  # fmt: skip
     """Fill the row `target` with samples at rows of coordinates; `rounded`: with integers within `limits`."""
     for x in range(0, target.size, CHUNK):
-        row, some = target[0, 0][x : x + CHUNK], chunks(moves, 0, 0, x)
+        part = (x, min(CHUNK, target.size - x), 0)
         if order == 1:
-            linear_row(source, grid, (0, 0, 0), 0, some, mode, cval, memory)
+            linear_row(source, grid, (0, 0, 0), 0, moves, part, mode, cval, memory)
         else:
-            spline_row(source, grid, (0, 0, 0), 0, some, order, mode, cval, memory)
-        write_row(memory[2], row, rounded, limits)
+            spline_row(source, grid, (0, 0, 0), 0, moves, part, order, mode, cval, memory)
+        write_row(memory[2], target[x : x + CHUNK], rounded, limits)

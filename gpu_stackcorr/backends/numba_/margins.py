@@ -17,7 +17,7 @@ from gpu_stackcorr.backends.base import Array
 from gpu_stackcorr.backends.numpy_.interpolation import fold
 
 from .compiler import jit
-from .flat_images import as_words, block_of
+from .flat_images import as_words, in_a_row
 from .memory import Memory
 from .parallel import cut, run
 
@@ -60,9 +60,9 @@ def with_margins(images: Array, fixed: int, margin: int, mode: str, memory: Memo
 
     def fill_part(number: int) -> None:
         index, part = indices[number // len(parts)], parts[number % len(parts)]
-        source = as_words(block_of(images[index]))
+        source = as_words(in_a_row(images[index]))
         target = as_words(result[index]).reshape(-1)[part.start * pitch :]
-        _fill_rows(source.reshape(-1), width, rows[part], columns, target, pitch)
+        _fill_rows(source, width, rows[part], columns, target, pitch)
 
     run(fill_part, len(indices) * len(parts))
     return result[..., :wider]

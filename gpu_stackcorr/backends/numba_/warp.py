@@ -23,12 +23,12 @@ from gpu_stackcorr.backends.numpy_.warp import warp as specification
 from gpu_stackcorr.threads import allowed_threads
 
 from .compiler import jit
-from .flat_images import as_bytes, as_words, block_of, flatten, is_flat, is_too_large, lift, lift_block, limits_of
+from .flat_images import as_bytes, as_words, flatten, in_a_row, is_flat, is_too_large, lift, limits_of
 from .folding import MODE_CODES
 from .margins import margin_of, with_margins
 from .memory import Memory
 from .parallel import run
-from .rows import CHUNK, chunks, copy_row, linear_row, spline_row, working_memory, write_row
+from .rows import CHUNK, copy_row, linear_row, round_row, spline_row, working_memory
 from .spline import coefficients
 
 GROUP = 1 << 20
@@ -148,17 +148,19 @@ def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, 
         grid = (origin, shape, strides, margin, ndim)
         start = lift(tuple(s.start + padding for s in box), 0)
         here: tuple[Any, ...] = (*place, *box)
-        components = [block_of(component[here]) for component in field]
+        components = [in_a_row(component[here]) for component in field]
         moves = tuple([components[-1]] * (3 - ndim) + components)
         there = target[here]
-        block = lift_block(there if there.flags.c_contiguous else np.empty(there.shape, there.dtype))
-        memory = working_memory(order, dtype)
+        block = there.reshape(-1) if there.flags.c_contiguous else np.empty(there.size, there.dtype)
+        place = (start, lift(there.shape, 1))
+        offsets, floats, row = working_memory(order, dtype)
+        memory = (offsets, floats, row if rounded or order == 0 else block)
         if order == 0:
-            _copy_block(flat.values, grid, start, moves, code, fill, memory, block)
+            _copy_block(flat.values, grid, place, moves, code, fill, memory, block)
         elif order == 1:
-            _linear_block(flat.values, grid, start, moves, code, float(cval), limits, rounded, memory, block)
+            _linear_block(flat.values, grid, place, moves, code, float(cval), limits, rounded, memory, block)
         else:
-            _spline_block(flat.values, grid, start, moves, order, code, float(cval), limits, rounded, memory, block)
+            _spline_block(flat.values, grid, place, moves, order, code, float(cval), limits, rounded, memory, block)
         if not there.flags.c_contiguous:
             there[...] = block.reshape(there.shape)
 
@@ -172,41 +174,49 @@ def _block(samples: int) -> int:
 
 
 @jit
-def _copy_block(source: Any, grid: Any, start: Any, moves: Any, mode: Any, fill: Any, memory: Any, target: Any) -> None:
-    """Fill a block of the result with samples as they are."""
-    for z in range(target.shape[0]):
-        for y in range(target.shape[1]):
-            for x in range(0, target.shape[2], CHUNK):
-                at = (start[0] + z, start[1] + y, start[2] + x)
-                row, some = target[z, y][x : x + CHUNK], chunks(moves, z, y, x)
-                copy_row(source, grid, at, 1, some, mode, fill, memory, row)
+def _copy_block(source: Any, grid: Any, place: Any, moves: Any, mode: Any, fill: Any, memory: Any, target: Any) -> None:
+    """Fill a block of the result with samples as they are; `place` is its position and its shape."""
+    start, (depth, height, width) = place
+    for z in range(depth):
+        for y in range(height):
+            for x in range(0, width, CHUNK):
+                at, first = (start[0] + z, start[1] + y, start[2] + x), (z * height + y) * width + x
+                part = (first, min(CHUNK, width - x), first)
+                copy_row(source, grid, at, 1, moves, part, mode, fill, memory, target)
 
 
 @jit
 def _linear_block(
-    source: Any, grid: Any, start: Any, moves: Any, mode: Any, cval: Any, limits: Any, rounded: Any, memory: Any,
+    source: Any, grid: Any, place: Any, moves: Any, mode: Any, cval: Any, limits: Any, rounded: Any, memory: Any,
     target: Any,
 ) -> None:  # fmt: skip
-    """Fill a block of the result, row by row, at order 1; `rounded` says that it holds integers within `limits`."""
-    for z in range(target.shape[0]):
-        for y in range(target.shape[1]):
-            for x in range(0, target.shape[2], CHUNK):
-                at = (start[0] + z, start[1] + y, start[2] + x)
-                row, some = target[z, y][x : x + CHUNK], chunks(moves, z, y, x)
-                linear_row(source, grid, at, 1, some, mode, cval, memory)
-                write_row(memory[2], row, rounded, limits)
+    """Fill a block of the result, row by row, at order 1.
+
+    `rounded` says that it holds integers within `limits`; where it does not, it is where rows are interpolated.
+    """
+    start, (depth, height, width) = place
+    for z in range(depth):
+        for y in range(height):
+            for x in range(0, width, CHUNK):
+                at, first = (start[0] + z, start[1] + y, start[2] + x), (z * height + y) * width + x
+                part = (first, min(CHUNK, width - x), 0 if rounded else first)
+                linear_row(source, grid, at, 1, moves, part, mode, cval, memory)
+                if rounded:
+                    round_row(memory[2], target[first : first + part[1]], limits)
 
 
 @jit
 def _spline_block(
-    source: Any, grid: Any, start: Any, moves: Any, order: Any, mode: Any, cval: Any, limits: Any, rounded: Any,
+    source: Any, grid: Any, place: Any, moves: Any, order: Any, mode: Any, cval: Any, limits: Any, rounded: Any,
     memory: Any, target: Any,
 ) -> None:  # fmt: skip
     """Do the same at orders above 1."""
-    for z in range(target.shape[0]):
-        for y in range(target.shape[1]):
-            for x in range(0, target.shape[2], CHUNK):
-                at = (start[0] + z, start[1] + y, start[2] + x)
-                row, some = target[z, y][x : x + CHUNK], chunks(moves, z, y, x)
-                spline_row(source, grid, at, 1, some, order, mode, cval, memory)
-                write_row(memory[2], row, rounded, limits)
+    start, (depth, height, width) = place
+    for z in range(depth):
+        for y in range(height):
+            for x in range(0, width, CHUNK):
+                at, first = (start[0] + z, start[1] + y, start[2] + x), (z * height + y) * width + x
+                part = (first, min(CHUNK, width - x), 0 if rounded else first)
+                spline_row(source, grid, at, 1, moves, part, order, mode, cval, memory)
+                if rounded:
+                    round_row(memory[2], target[first : first + part[1]], limits)
