@@ -24,15 +24,18 @@ REASSOCIATED = frozenset({"reassoc", "contract", "nsz"})
 """Freedom to add in the order that vectors ask for. NaN and infinity keep their meaning."""
 
 
-def jit(function: Callable[..., Any] | None = None, *, fastmath: frozenset[str] = frozenset()) -> Any:
+def jit(
+    function: Callable[..., Any] | None = None, *, fastmath: frozenset[str] = frozenset(), borrows: bool = False
+) -> Any:
     """Compile a function on its first call with new types, and keep the machine code on disk.
 
     The code lies in ``NUMBA_CACHE_DIR``, in the package's own folder, or in the user's cache folder where that is not
     writable; where none is, it lives as long as the process.
     """
     if function is None:
-        return lambda decorated: jit(decorated, fastmath=fastmath)
+        return lambda decorated: jit(decorated, fastmath=fastmath, borrows=borrows)
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath) or False}
+    options["_nrt"] = not borrows
     try:
         compiled: Any = numba.njit(function, cache=True, **options)
         # Numba looks at the file of the function alone, and would go on with old code of what that calls elsewhere.
@@ -41,6 +44,15 @@ def jit(function: Callable[..., Any] | None = None, *, fastmath: frozenset[str] 
         logger.info("compiled code is not kept on disk: %s", error)
         compiled = numba.njit(function, **options)
     return compiled
+
+
+def borrowing(function: Callable[..., Any]) -> Any:
+    """Compile a function that neither makes arrays nor returns any, and calls none that does.
+
+    Numba then does not count who holds an array, for which it takes 5 ns an array and call: too long for what is called
+    once a row.
+    """
+    return jit(function, borrows=True)
 
 
 @cache

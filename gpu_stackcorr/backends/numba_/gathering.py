@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from .compiler import jit
+from .compiler import borrowing
 from .splines import spline_weight_rows
 
 
-@jit
+@borrowing
 def linear_sums(source: Any, offsets: Any, strides: Any, fractions: Any, width: Any, ndim: Any, out: Any) -> None:
     """Fill `out` with sums of 2, 4 or 8 taps a sample; `fractions` has three rows, `width` apart."""
     tz, ty, tx = fractions, fractions[width:], fractions[2 * width :]
@@ -58,7 +58,7 @@ def linear_sums(source: Any, offsets: Any, strides: Any, fractions: Any, width: 
         out[x] = total
 
 
-@jit
+@borrowing
 def spline_sums(
     source: Any, offsets: Any, strides: Any, floats: Any, width: Any, ndim: Any, order: Any, out: Any
 ) -> None:
@@ -85,10 +85,12 @@ def spline_sums(
         if ndim > 2:
             _weigh(plane, floats[(5 + k) * width :], k == 0, out)
     if ndim < 3:
-        out[:] = line if ndim == 1 else plane
+        sums = line if ndim == 1 else plane
+        for x in range(out.size):
+            out[x] = sums[x]
 
 
-@jit
+@borrowing
 def _spline_line(
     source: Any, offsets: Any, delta: Any, sx: Any, weights: Any, width: Any, order: Any, out: Any
 ) -> None:
@@ -102,7 +104,7 @@ def _spline_line(
             out[x] += number(source[np.uint64(offsets[x] + shift)]) * row[x]
 
 
-@jit
+@borrowing
 def _cubic_line(source: Any, offsets: Any, delta: Any, sx: Any, weights: Any, width: Any, out: Any) -> None:
     """Do the same for the four taps of order 3, in one pass: 1.5 times as fast."""
     number = out.dtype.type
@@ -116,7 +118,7 @@ def _cubic_line(source: Any, offsets: Any, delta: Any, sx: Any, weights: Any, wi
         out[x] = total
 
 
-@jit
+@borrowing
 def _weigh(values: Any, weight: Any, first: Any, out: Any) -> None:
     """Add values times weight to `out`, which holds nothing yet where this is the `first`."""
     if first:

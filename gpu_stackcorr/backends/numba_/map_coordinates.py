@@ -14,7 +14,7 @@ from gpu_stackcorr.backends.base import Array
 from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
 from gpu_stackcorr.backends.numpy_.map_coordinates import map_coordinates as specification
 
-from .compiler import jit
+from .compiler import borrowing
 from .flat_images import as_bytes, as_words, flatten, in_a_row, is_flat, is_too_large, lift, limits_of
 from .folding import MODE_CODES
 from .parallel import run
@@ -82,7 +82,7 @@ def _positions(coordinates: Array) -> Array:
     return in_a_row(coordinates)
 
 
-@jit
+@borrowing
 def _copy_points(source: Any, grid: Any, moves: Any, mode: Any, fill: Any, memory: Any, target: Any) -> None:
     """Fill the row `target` with samples as they are."""
     for x in range(0, target.size, CHUNK):
@@ -90,7 +90,7 @@ def _copy_points(source: Any, grid: Any, moves: Any, mode: Any, fill: Any, memor
         copy_row(source, grid, (0, 0, 0), 0, moves, part, mode, fill, memory, target)
 
 
-@jit
+@borrowing
 def _interpolate_points(
     source: Any, grid: Any, moves: Any, order: Any, mode: Any, cval: Any, limits: Any, rounded: Any, memory: Any,
     target: Any,

@@ -20,7 +20,7 @@ import numpy as np
 
 from gpu_stackcorr.backends.base import Array
 
-from .compiler import jit
+from .compiler import borrowing
 from .gathering import linear_sums, spline_sums
 from .placing import REACH, place_row
 from .single_samples import copy_sample, interpolate_sample
@@ -48,7 +48,7 @@ def working_memory(order: int, dtype: type[np.floating[Any]]) -> tuple[Array, Ar
     return np.empty(SINGLE + 2 * CHUNK, np.int64), np.empty(SINGLE + rows * CHUNK, dtype), np.empty(CHUNK, dtype)
 
 
-@jit
+@borrowing
 def _place(grid: Any, start: Any, along: Any, moves: Any, part: Any, order: Any, offsets: Any, floats: Any) -> Any:
     """Fill offsets and fractions of a row; return whether some samples may be inside, and how many are outside.
 
@@ -70,7 +70,7 @@ def _place(grid: Any, start: Any, along: Any, moves: Any, part: Any, order: Any,
     return most < width, some
 
 
-@jit
+@borrowing
 def _list_outside(fractions: Any, width: Any, ndim: Any, numbers: Any) -> Any:
     """List the samples of a row that are outside along any axis, without a branch, and return how many there are."""
     count = 0
@@ -81,7 +81,7 @@ def _list_outside(fractions: Any, width: Any, ndim: Any, numbers: Any) -> Any:
     return count
 
 
-@jit
+@borrowing
 def _interpolate_outside(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, count: Any, order: Any, mode: Any, cval: Any,
     memory: Any,
@@ -95,13 +95,13 @@ def _interpolate_outside(
         values[part[2] + x] = interpolate_sample(source, grid, at, d, order, mode, cval, offsets, floats)
 
 
-@jit
+@borrowing
 def _displacement(moves: Any, x: Any) -> Any:
     """Return the displacement of one sample."""
     return np.float64(moves[0][x]), np.float64(moves[1][x]), np.float64(moves[2][x])
 
 
-@jit
+@borrowing
 def linear_row(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, mode: Any, cval: Any, memory: Any
 ) -> None:
@@ -118,13 +118,13 @@ def linear_row(
         _interpolate_outside(source, grid, start, along, moves, part, outside, 1, mode, cval, memory)
 
 
-@jit
+@borrowing
 def _has_windows(grid: Any, size: Any, itemsize: Any) -> Any:
     """Whether neighbours along x lie side by side, and a row of numbers of a size fills a window."""
     return grid[2][2] == 1 and size * itemsize >= WINDOW_BYTES
 
 
-@jit
+@borrowing
 def _linear_windows(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, out: Any, offsets: Any
 ) -> Any:
@@ -146,7 +146,7 @@ def _linear_windows(
     return _list_bits(offsets, part[1], out.itemsize) if windows else 0
 
 
-@jit
+@borrowing
 def _cubic_windows(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, out: Any, offsets: Any
 ) -> Any:
@@ -158,7 +158,7 @@ def _cubic_windows(
     return _list_bits(offsets, part[1], out.itemsize) if windows else 0
 
 
-@jit
+@borrowing
 def _copied_windows(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, out: Any, offsets: Any
 ) -> Any:
@@ -177,7 +177,7 @@ def _copied_windows(
     return _list_bits(offsets, part[1], moves[2].itemsize) if windows else 0
 
 
-@jit
+@borrowing
 def _window_bounds(grid: Any, start: Any, order: Any) -> Any:
     """Return where the first tap of a row lies, the least and greatest floors inside, and whether there are any."""
     origin, shape, strides, margin, ndim = grid
@@ -192,7 +192,7 @@ def _window_bounds(grid: Any, start: Any, order: Any) -> Any:
     return first, (z0, y0, x0), (z1, y1, x1), some_inside
 
 
-@jit
+@borrowing
 def _floors_inside(position: Any, n: Any, stride: Any, margin: Any, order: Any) -> Any:
     """Return the least and the greatest floor of a displacement with which all taps along an axis are inside."""
     reach = min(REACH, FARTHEST_OFFSET // max(1, abs(stride)))
@@ -200,7 +200,7 @@ def _floors_inside(position: Any, n: Any, stride: Any, margin: Any, order: Any) 
     return max(before - margin - position, -reach), min(n - 1 - after + margin - position, reach)
 
 
-@jit
+@borrowing
 def _list_all(offsets: Any, width: Any) -> Any:
     """List all samples of a row, and return how many there are."""
     for x in range(width):
@@ -208,7 +208,7 @@ def _list_all(offsets: Any, width: Any) -> Any:
     return width
 
 
-@jit
+@borrowing
 def _list_bits(offsets: Any, size: Any, itemsize: Any) -> Any:
     """List the samples of a row whose bits are set, those of the last window once; return how many there are."""
     lanes = WINDOW_BYTES // itemsize
@@ -227,7 +227,7 @@ def _list_bits(offsets: Any, size: Any, itemsize: Any) -> Any:
     return count
 
 
-@jit
+@borrowing
 def spline_row(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, order: Any, mode: Any, cval: Any, memory: Any
 ) -> None:
@@ -244,7 +244,7 @@ def spline_row(
         _interpolate_outside(source, grid, start, along, moves, part, outside, order, mode, cval, memory)
 
 
-@jit
+@borrowing
 def copy_row(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, mode: Any, fill: Any, memory: Any, out: Any
 ) -> None:
@@ -263,7 +263,7 @@ def copy_row(
         out[part[2] + x] = copy_sample(source, grid, at, _displacement(moves, part[0] + x), mode, fill)
 
 
-@jit
+@borrowing
 def write_row(values: Any, target: Any, rounded: Any, limits: Any) -> None:
     """Write `values` to a row of the result: as they are, or `rounded` to integers."""
     if rounded:
@@ -273,7 +273,7 @@ def write_row(values: Any, target: Any, rounded: Any, limits: Any) -> None:
         target[x] = target.dtype.type(values[x])
 
 
-@jit
+@borrowing
 def round_row(values: Any, target: Any, limits: Any) -> None:
     """Write `values` to integers: rounded, half away from zero, and clipped to the two `limits`; NaN becomes 0.
 

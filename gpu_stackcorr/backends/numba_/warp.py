@@ -22,7 +22,7 @@ from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
 from gpu_stackcorr.backends.numpy_.warp import warp as specification
 from gpu_stackcorr.threads import allowed_threads
 
-from .compiler import jit
+from .compiler import borrowing
 from .flat_images import as_bytes, as_words, flatten, in_a_row, is_flat, is_too_large, lift, limits_of
 from .folding import MODE_CODES
 from .margins import margin_of, with_margins
@@ -173,7 +173,7 @@ def _block(samples: int) -> int:
     return max(smallest, min(largest, samples // (3 * allowed_threads())))
 
 
-@jit
+@borrowing
 def _copy_block(source: Any, grid: Any, place: Any, moves: Any, mode: Any, fill: Any, memory: Any, target: Any) -> None:
     """Fill a block of the result with samples as they are; `place` is its position and its shape."""
     start, (depth, height, width) = place
@@ -185,7 +185,7 @@ def _copy_block(source: Any, grid: Any, place: Any, moves: Any, mode: Any, fill:
                 copy_row(source, grid, at, 1, moves, part, mode, fill, memory, target)
 
 
-@jit
+@borrowing
 def _linear_block(
     source: Any, grid: Any, place: Any, moves: Any, mode: Any, cval: Any, limits: Any, rounded: Any, memory: Any,
     target: Any,
@@ -205,7 +205,7 @@ def _linear_block(
                     round_row(memory[2], target[first : first + part[1]], limits)
 
 
-@jit
+@borrowing
 def _spline_block(
     source: Any, grid: Any, place: Any, moves: Any, order: Any, mode: Any, cval: Any, limits: Any, rounded: Any,
     memory: Any, target: Any,
