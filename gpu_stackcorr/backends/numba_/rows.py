@@ -25,9 +25,9 @@ from .gathering import linear_sums, spline_sums
 from .placing import REACH, place_row
 from .single_samples import copy_sample, interpolate_sample
 from .splines import MOST_TAPS
+from .window_places import FARTHEST_OFFSET
+from .window_rows import WINDOW_BYTES
 from .windows import (
-    FARTHEST_OFFSET,
-    WINDOW_BYTES,
     copied_windows_2d,
     copied_windows_3d,
     cubic_windows_2d,
@@ -107,7 +107,7 @@ def linear_row(
 ) -> None:
     """Interpolate at position plus displacement at order 1, into ``memory[2]``."""
     offsets, floats, values = memory
-    if grid[4] > 1 and _has_windows(grid, part[1], values.itemsize):
+    if grid[4] > 1 and _has_windows(grid, part[1], min(values.itemsize, moves[2].itemsize)):
         outside = _linear_windows(source, grid, start, along, moves, part, values, offsets)
     else:
         some_inside, outside = _place(grid, start, along, moves, part, 1, offsets, floats)
@@ -143,7 +143,7 @@ def _linear_windows(
         windows = linear_windows_3d(
             source, first, grid[2], low, high, grid[3], along, moves, part, out, offsets, SINGLE
         )  # fmt: skip
-    return _list_bits(offsets, part[1], out.itemsize) if windows else 0
+    return _list_bits(offsets, part[1], moves[2].itemsize) if windows else 0
 
 
 @borrowing
@@ -155,7 +155,7 @@ def _cubic_windows(
     if not some_inside:
         return _list_all(offsets, part[1])
     windows = cubic_windows_2d(source, first, grid[2], low, high, grid[3], along, moves, part, out, offsets, SINGLE)
-    return _list_bits(offsets, part[1], out.itemsize) if windows else 0
+    return _list_bits(offsets, part[1], moves[2].itemsize) if windows else 0
 
 
 @borrowing
@@ -233,7 +233,7 @@ def spline_row(
 ) -> None:
     """Interpolate at position plus displacement at orders above 1, into ``memory[2]``."""
     offsets, floats, values = memory
-    if order == 3 and grid[4] == 2 and _has_windows(grid, part[1], values.itemsize):
+    if order == 3 and grid[4] == 2 and _has_windows(grid, part[1], min(values.itemsize, moves[2].itemsize)):
         outside = _cubic_windows(source, grid, start, along, moves, part, values, offsets)
     else:
         some_inside, outside = _place(grid, start, along, moves, part, order, offsets, floats)
