@@ -24,8 +24,7 @@ CONVOLUTION = (
 )
 COORDINATES = (
     "OpenCV, PyTorch and kornia are given float32 coordinates, half of the bytes of SciPy's float64 coordinates that "
-    "ours reads, and compute in float32; ours splits each coordinate into an integer of 64 bits and a fraction (see "
-    "the errors)."
+    "ours reads, and compute in float32; ours splits each coordinate into an integer and a fraction (see the errors)."
 )
 FLOAT32_PRODUCTS = (
     "The float32 product rounds each pixel to 24 bits and adds up in float32 within blocks; ours adds up products of "

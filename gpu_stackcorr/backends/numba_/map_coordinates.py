@@ -17,11 +17,8 @@ from gpu_stackcorr.backends.numpy_.map_coordinates import map_coordinates as spe
 from .compiler import borrowing
 from .flat_images import as_bytes, as_words, flatten, in_a_row, is_flat, is_too_large, lift, limits_of
 from .folding import MODE_CODES
-from .parallel import run
+from .parallel import run, samples_a_task
 from .rows import CHUNK, copy_row, linear_row, spline_row, working_memory, write_row
-
-BLOCK = 1 << 14
-"""Points a task."""
 
 
 def map_coordinates(
@@ -57,7 +54,7 @@ def _sample(image: Array, points: Array, result: Array, order: int, mode: str, c
         image, result, fill = as_words(image), as_words(result), as_words(np.asarray(fill)[np.newaxis])[0]
     flat, ndim, code = flatten(image), image.ndim, MODE_CODES[mode]
     grid = (flat.origin, lift(image.shape, 1), lift(flat.strides, 0), 0, ndim)
-    parts = list(boxes(result.shape, BLOCK))
+    parts = list(boxes(result.shape, samples_a_task(result.size)))
 
     def task(number: int) -> None:
         box = parts[number]

@@ -14,6 +14,10 @@ from itertools import pairwise
 
 from gpu_stackcorr.threads import allowed_threads, available_threads
 
+SAMPLES_A_TASK = 1 << 14, 1 << 17
+"""Samples that a task interpolates, at least and at most: enough to hide Python's share of ten microseconds, few enough
+for all threads to have three tasks and to end together."""
+
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 _size = 0
@@ -38,6 +42,12 @@ def run(task: Callable[[int], object], count: int) -> None:
         for future in futures:
             if not future.cancel():  # not begun: there is nothing left for it to do
                 future.result()
+
+
+def samples_a_task(samples: int) -> int:
+    """Return how many samples a task takes, of so many in all."""
+    least, most = SAMPLES_A_TASK
+    return max(least, min(most, samples // (3 * allowed_threads())))
 
 
 def cut(length: int, parts: int, *, multiple: int = 1) -> list[slice]:

@@ -20,14 +20,13 @@ import numpy as np
 from gpu_stackcorr.backends.base import SPLINE_PADDING, Array
 from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
 from gpu_stackcorr.backends.numpy_.warp import warp as specification
-from gpu_stackcorr.threads import allowed_threads
 
 from .compiler import borrowing
 from .flat_images import as_bytes, as_words, flatten, in_a_row, is_flat, is_too_large, lift, limits_of
 from .folding import MODE_CODES
 from .margins import margin_of, with_margins
 from .memory import Memory
-from .parallel import run
+from .parallel import run, samples_a_task
 from .rows import CHUNK, copy_row, linear_row, round_row, spline_row, working_memory
 from .spline import coefficients
 
@@ -36,10 +35,6 @@ GROUP = 1 << 20
 
 SLACK = 64 * np.finfo(np.float32).eps
 """What weights of any order in float32 make of a constant, at most, as a part of it."""
-
-BLOCKS = 1 << 14, 1 << 17
-"""Samples a task, at least and at most: enough to hide Python's share of 20 microseconds, few enough for all threads to
-have three tasks and to end together."""
 
 
 def warp(image: Array, displacement: Array, *, axes: Sequence[int], order: int, mode: str, cval: float = 0.0) -> Array:
@@ -139,7 +134,7 @@ def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, 
     shape = lift(tuple(n - 2 * margin for n in images.shape[fixed:]), 1)
     first = flat.origin + margin * sum(strides)
     code = MODE_CODES[mode]
-    parts = list(boxes(target.shape[fixed:], _block(target.size)))
+    parts = list(boxes(target.shape[fixed:], samples_a_task(target.size)))
     places = list(np.ndindex(*target.shape[:fixed]))
 
     def task(number: int) -> None:
@@ -165,12 +160,6 @@ def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, 
             there[...] = block.reshape(there.shape)
 
     run(task, len(places) * len(parts))
-
-
-def _block(samples: int) -> int:
-    """Return the samples of a task, of so many in all."""
-    smallest, largest = BLOCKS
-    return max(smallest, min(largest, samples // (3 * allowed_threads())))
 
 
 @borrowing
