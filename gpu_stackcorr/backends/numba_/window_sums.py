@@ -82,9 +82,7 @@ class _Window:
         builder, number = self.builder, ir.Constant(I32, lane)
         total: Any = None
         for line, weight in zip(self.row.lines, weights, strict=True):
-            place = builder.bitcast(builder.gep(line, [self.offsets[lane]]), vector(line.type.pointee, 4).as_pointer())
-            taps = builder.load(place)
-            taps.align = self.row.source_type.bitwidth // 8
+            taps = self._loaded(builder.gep(line, [self.offsets[lane]]), vector(line.type.pointee, 4))
             value = builder.fmul(self._real(taps), splat(builder, builder.extract_element(weight, number), 4))
             total = value if total is None else builder.fadd(total, value)
         return total
