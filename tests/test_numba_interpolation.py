@@ -152,13 +152,32 @@ def test_rows_too_far_apart_for_32_bits(order):
 @pytest.mark.parametrize("width", [7, 8, 15, 16, 17, 31, 33, 1023, 1024, 1025, 1100])
 @pytest.mark.parametrize("order", [0, 1, 3])
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64"])
-def test_rows_of_every_length_in_windows(dtype, order, width):
-    """The last window of a row ends with it, and has samples of the one before."""
+@pytest.mark.parametrize("of_field", ["float32", "float64"])
+def test_rows_of_every_length_in_windows(dtype, order, width, of_field):
+    """The last window of a row ends with it, and has samples of the one before; displacements may have others."""
     image = np.random.default_rng(3).integers(0, 200, (9, width)).astype(dtype)
-    d = field(image.shape, 2, "float64" if dtype == "float64" else "float32")
+    d = field(image.shape, 2, "float32").astype(of_field)
     options = {"axes": (0, 1), "order": order, "mode": "mirror"}
     expected, found = PLAIN.warp(image, d, **options), COMPILED.warp(image, d, **options)
     np.testing.assert_allclose(found, expected, rtol=0, atol={"float32": 2e-3, "float64": 1e-10}.get(dtype, 0))
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("of_field", ["float32", "float64"])
+def test_what_has_no_place_in_a_window_goes_by_itself(dtype, order, of_field):
+    """Fractions that round to 1, displacements far out of the image and its integers, and what is no number."""
+    image = np.random.default_rng(4).integers(0, 200, (12, 90)).astype(dtype)
+    d = field(image.shape, 2, of_field).reshape(-1)
+    for n, value in enumerate([-1e-9, 0.5, -2.5, 3e9, -1e12, 1e30, np.nan, np.inf, -np.inf]):
+        d[n :: 37 + 2 * n] = value
+    d = d.reshape(2, *image.shape)
+    options = {"axes": (0, 1), "order": order, "mode": "reflect", "cval": 7.0}
+    found, lost = COMPILED.warp(image, d, **options), ~np.isfinite(d).all(axis=0)
+    assert (found[lost] == 7).all()
+    expected = PLAIN.warp(image, np.where(lost, 0, d), **options)
+    near = {"float32": 2e-3, "float64": 1e-10}.get(dtype, 0) if order else 0
+    np.testing.assert_allclose(found[~lost], expected[~lost], rtol=0, atol=near)
 
 
 @pytest.mark.parametrize("order", range(6))
