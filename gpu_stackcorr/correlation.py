@@ -314,6 +314,7 @@ def _correlate(
             _check_nan(slabs(stack, engine))
         else:
             parts = _without_nan(parts)
+    # Slabs in memory are views: as a list they can be counted, and few of them share the threads out.
     measured = measurement.run(plan, list(parts) if stack.in_memory else parts)
     if nan_policy == "raise" and witness is not None and any("nan" in part[witness].flags for part in measured):
         _check_nan(slabs(stack, engine))

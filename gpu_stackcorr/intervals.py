@@ -34,7 +34,7 @@ LARGEST_WINDOW = GRID // 4
 """Lag in cells at which the search for that ends."""
 
 FARTHEST = 2 * LARGEST_WINDOW - 1
-"""Lag in cells from which no covariance has any weight."""
+"""The largest lag in cells along an axis at which a covariance may have weight."""
 
 TRUNCATION = 0.1
 """Autocorrelation at which ``"effective"`` begins to taper: what lies farther out is mostly noise."""
@@ -172,7 +172,7 @@ def tile_uncertainty(r: Floats, influences: Floats, pixels: Floats) -> Uncertain
     r = np.asarray(r, np.float64)
     total = pixels.sum(axis=(-2, -1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        same = pixels[(slice(1),) * (pixels.ndim - 2)]  # as most pairs have, or all
+        same = pixels[(slice(1),) * (pixels.ndim - 2)]  # as all pairs have, but those with masks of their own
         c, k = _autocovariance(influences), _autocovariance(same if (pixels == same).all() else pixels)
         centre = (..., FARTHEST, FARTHEST)
         window, saturated = _window(c, k)

@@ -34,8 +34,12 @@ def jit(
     """
     if function is None:
         return lambda decorated: jit(decorated, fastmath=fastmath, borrows=borrows)
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath) or False}
-    options["_nrt"] = not borrows
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": set(fastmath) or False,
+        "_nrt": not borrows,  # Numba's runtime, which counts references
+    }
     try:
         compiled: Any = numba.njit(function, cache=True, **options)
         # Numba looks at the file of the function alone, and would go on with old code of what that calls elsewhere.
@@ -49,8 +53,8 @@ def jit(
 def borrowing(function: Callable[..., Any]) -> Any:
     """Compile a function that neither makes arrays nor returns any, and calls none that does.
 
-    Numba then does not count who holds an array, for which it takes 5 ns an array and call: too long for what is called
-    once a row.
+    Numba then does not count who holds an array. Counting took 0.15 microseconds a row of a warp, where 1024 samples
+    at order 1 take 0.6 (a core of a Zen 5).
     """
     return jit(function, borrows=True)
 

@@ -163,15 +163,25 @@ def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, 
 
 
 @borrowing
+def _part(place: Any, row: Any, x: Any, apart: Any) -> Any:
+    """Return the position of a part of a row of a block, and where it is among displacements and results.
+
+    `place` is the position and the shape of the block; `apart` says that results are interpolated into a row apart.
+    """
+    start, (_, height, width) = place
+    first = row * width + x
+    at = (start[0] + row // height, start[1] + row % height, start[2] + x)
+    return at, (first, min(CHUNK, width - x), 0 if apart else first)
+
+
+@borrowing
 def _copy_block(source: Any, grid: Any, place: Any, moves: Any, mode: Any, fill: Any, memory: Any, target: Any) -> None:
-    """Fill a block of the result with samples as they are; `place` is its position and its shape."""
-    start, (depth, height, width) = place
-    for z in range(depth):
-        for y in range(height):
-            for x in range(0, width, CHUNK):
-                at, first = (start[0] + z, start[1] + y, start[2] + x), (z * height + y) * width + x
-                part = (first, min(CHUNK, width - x), first)
-                copy_row(source, grid, at, 1, moves, part, mode, fill, memory, target)
+    """Fill a block of the result with samples as they are."""
+    depth, height, width = place[1]
+    for row in range(depth * height):
+        for x in range(0, width, CHUNK):
+            at, part = _part(place, row, x, False)
+            copy_row(source, grid, at, 1, moves, part, mode, fill, memory, target)
 
 
 @borrowing
@@ -183,15 +193,13 @@ def _linear_block(
 
     `rounded` says that it holds integers within `limits`; where it does not, it is where rows are interpolated.
     """
-    start, (depth, height, width) = place
-    for z in range(depth):
-        for y in range(height):
-            for x in range(0, width, CHUNK):
-                at, first = (start[0] + z, start[1] + y, start[2] + x), (z * height + y) * width + x
-                part = (first, min(CHUNK, width - x), 0 if rounded else first)
-                linear_row(source, grid, at, 1, moves, part, mode, cval, memory)
-                if rounded:
-                    round_row(memory[2], target[first : first + part[1]], limits)
+    depth, height, width = place[1]
+    for row in range(depth * height):
+        for x in range(0, width, CHUNK):
+            at, part = _part(place, row, x, rounded)
+            linear_row(source, grid, at, 1, moves, part, mode, cval, memory)
+            if rounded:
+                round_row(memory[2], target[part[0] : part[0] + part[1]], limits)
 
 
 @borrowing
@@ -200,12 +208,10 @@ def _spline_block(
     memory: Any, target: Any,
 ) -> None:  # fmt: skip
     """Do the same at orders above 1."""
-    start, (depth, height, width) = place
-    for z in range(depth):
-        for y in range(height):
-            for x in range(0, width, CHUNK):
-                at, first = (start[0] + z, start[1] + y, start[2] + x), (z * height + y) * width + x
-                part = (first, min(CHUNK, width - x), 0 if rounded else first)
-                spline_row(source, grid, at, 1, moves, part, order, mode, cval, memory)
-                if rounded:
-                    round_row(memory[2], target[first : first + part[1]], limits)
+    depth, height, width = place[1]
+    for row in range(depth * height):
+        for x in range(0, width, CHUNK):
+            at, part = _part(place, row, x, rounded)
+            spline_row(source, grid, at, 1, moves, part, order, mode, cval, memory)
+            if rounded:
+                round_row(memory[2], target[part[0] : part[0] + part[1]], limits)

@@ -28,7 +28,6 @@ from gpu_stackcorr.backends.base import Array, Edges
 from gpu_stackcorr.moments import EXACT_DTYPES, IntegerSums, Moments, concatenate
 
 Floats = NDArray[np.float64]
-Masks = Sequence[Array | None]
 Part = IntegerSums | Moments
 
 BLOCK_PIXELS = 1 << 16
@@ -65,23 +64,26 @@ def _moments(
     tiles: Edges | Sequence[Edges] | None,
 ) -> list[Moments]:
     """Return the moments of all references: by cell, merged."""
-    per_reference = reference_mask is not None and reference_mask.ndim == 3
-    masks: Masks = list(cast(Array, reference_mask)) if per_reference else [reference_mask] * len(references)
     if tiles is not None and isinstance(tiles[0], tuple):  # cells of its own for each reference
         return [
-            _moments([x], slices, mask, slice_mask, cast(Edges, edges))[0]
-            for x, mask, edges in zip(references, masks, tiles, strict=True)
+            _moments([x], slices, _own(reference_mask, k), slice_mask, cast(Edges, edges))[0]
+            for k, (x, edges) in enumerate(zip(references, tiles, strict=True))
         ]
     edges = cast("Edges | None", tiles) or cast(Edges, tuple(np.array([0, n]) for n in slices.shape[1:]))
     width = max(1, min(LONGEST_ROW, slices.shape[2]))
     rows = min(LONGEST_SUM, BLOCK_PIXELS // width)
     boxes = [_cut(slice(*ends), rows) for ends in pairwise(edges[0].tolist())]
     results = []
-    for part in _cells(references, slices, masks, slice_mask, boxes, edges[1]):
+    for part in _cells(references, slices, reference_mask, slice_mask, boxes, edges[1]):
         cells = _finished(part)
         whole = cells.reshape(len(slices), -1 if len(slices) else 1).total()
         results.append(whole if tiles is None else whole.with_cells(cells))
     return results
+
+
+def _own(masks: Array | None, k: int) -> Array | None:
+    """Return the mask of the k-th of some images, which may have one for all."""
+    return masks[k] if masks is not None and masks.ndim == 3 else masks
 
 
 def _cut(whole: slice, length: int) -> list[slice]:
@@ -94,7 +96,7 @@ def _cut(whole: slice, length: int) -> list[slice]:
 def _cells(
     references: Sequence[Array],
     slices: Array,
-    masks: Masks,
+    reference_mask: Array | None,
     slice_mask: Array | None,
     boxes: Sequence[Sequence[slice]],
     x_edges: NDArray[np.intp],
@@ -105,11 +107,10 @@ def _cells(
     for band in boxes:
         blocks = []
         for y, x in product(band, _cut(slice(0, slices.shape[2]), LONGEST_ROW)):
-            own_masks = {id(mask): None if mask is None else mask[y, x] for mask in masks}  # each of them once
             block = _block(
                 [image[y, x] for image in references],
                 slices[:, y, x],
-                [own_masks[id(mask)] for mask in masks],
+                None if reference_mask is None else reference_mask[..., y, x],
                 None if slice_mask is None else slice_mask[..., y, x],
                 # A cell with nothing in this block is empty here, which changes nothing when blocks are merged.
                 Columns(np.clip(x_edges, x.start, x.stop) - x.start),
@@ -206,7 +207,7 @@ def _is_exact(image: Array) -> bool:
 def _block(
     references: Sequence[Array],
     slices: Array,
-    masks: Masks,
+    reference_mask: Array | None,
     slice_mask: Array | None,
     columns: Columns,
     space: Floats,
@@ -214,18 +215,19 @@ def _block(
     """Return the parts of a block of every reference (height, X) with slices (N, height, X), by cell: (N, C)."""
     exact = [_is_exact(slices) and _is_exact(reference) for reference in references]
     per_slice = slice_mask is not None and slice_mask.ndim == 3
+    per_reference = reference_mask is not None and reference_mask.ndim == 3
     xs = [
-        None if per_slice else _shown(reference, _both(own, slice_mask), columns, exact=own_exact)
-        for reference, own, own_exact in zip(references, masks, exact, strict=True)
+        None if per_slice else _shown(x, _both(_own(reference_mask, k), slice_mask), columns, exact=exact[k])
+        for k, x in enumerate(references)
     ]
     batch = max(1, BLOCK_VALUES // max(1, prod(slices.shape[1:])))
     by_batch = []
     for n in range(0, max(len(slices), 1), batch):
         of_slices = cast(Array, slice_mask)[n : n + batch] if per_slice else slice_mask
         parts: list[Part] = []
-        for k, (reference, own) in enumerate(zip(references, masks, strict=True)):
-            valid = _both(own, of_slices)
-            if k == 0 or exact[k] != exact[k - 1] or own is not masks[k - 1]:
+        for k, reference in enumerate(references):
+            valid = _both(_own(reference_mask, k), of_slices)
+            if k == 0 or exact[k] != exact[k - 1] or per_reference:
                 y = _shown(slices[n : n + batch], valid, columns, space[0], exact=exact[k])
             x = xs[k] or _shown(reference, valid, columns, space[1], exact=exact[k])
             parts.append((_integer_sums if exact[k] else _float_moments)(x, y, columns))
