@@ -197,14 +197,26 @@ class Moments:
         )
 
     def total(self) -> Moments:
-        """Return the moments over all cells of the last axis, merged pairwise in a fixed order."""
+        """Return the moments over all cells of the last axis, at once.
+
+        Cells deviate from the mean of the whole as pixels do from a cell's. That mean is corrected by what the
+        deviations add up to, and is then as good as one that was merged cell by cell.
+        """
         if self.sums is not None:
             return Moments.from_sums(self.sums.total())
-        parts: Moments = self
-        while (length := parts.count.shape[-1]) > 1:
-            merged = parts[..., 0 : length - 1 : 2].merge(parts[..., 1:length:2])
-            parts = merged if length % 2 == 0 else concatenate([merged, parts[..., length - 1 :]], axis=-1)
-        return parts[..., 0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            count = self.count.sum(axis=-1)
+            share = self.count / np.maximum(count, 1)[..., np.newaxis]
+            mean_x, slip_x, between_x = _spread(share, self.mean_x)
+            mean_y, slip_y, between_y = _spread(share, self.mean_y)
+            return Moments(
+                count=count,
+                mean_x=mean_x,
+                mean_y=mean_y,
+                ss_x=_sum_of_cells(self.ss_x + self.count * between_x * between_x) - count * slip_x * slip_x,
+                ss_y=_sum_of_cells(self.ss_y + self.count * between_y * between_y) - count * slip_y * slip_y,
+                ss_xy=_sum_of_cells(self.ss_xy + self.count * between_x * between_y) - count * slip_x * slip_y,
+            )
 
     def __getitem__(self, key: Any) -> Moments:
         """Return some of the pairs, with their cells."""
@@ -237,6 +249,19 @@ class Moments:
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """Return count, means and centred sums, in the order of the fields."""
         return (self.count, self.mean_x, self.mean_y, self.ss_x, self.ss_y, self.ss_xy)
+
+
+def _spread(share: NDArray[np.float64], means: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Return the mean of cells with these shares of the pixels; what their deviations add up to; the deviations."""
+    mean = _sum_of_cells(share * means)
+    deviations = means - mean[..., np.newaxis]
+    slip = _sum_of_cells(share * deviations)
+    return mean + slip, slip, deviations
+
+
+def _sum_of_cells(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sums over the last axis, in an order that knows nothing of other axes."""
+    return np.asarray(np.ascontiguousarray(values).sum(axis=-1))
 
 
 def concatenate(parts: Sequence[Moments], axis: int = 0) -> Moments:

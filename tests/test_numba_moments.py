@@ -155,3 +155,15 @@ def test_bytes_without_products_of_bytes(monkeypatch, dtype, width):
                 assert_same(ours, portable)
         for ours, expected in zip(found, PLAIN.moments([slices[2], slices[0]], slices, **options), strict=True):
             assert_same(ours, expected)
+
+
+@pytest.mark.parametrize("tiles", [None, (np.array([0, 30, 70]), np.array([0, 33, 130]))])
+def test_sums_over_more_pixels_than_int64_takes(monkeypatch, tiles):
+    from gpu_stackcorr.backends.numba_ import cell_moments
+
+    slices = images((3, 70, 130), "uint16")
+    (expected,) = COMPILED.moments([slices[1]], slices, tiles=tiles)
+    monkeypatch.setattr(cell_moments, "INT64_PIXELS", 70 * 130)
+    (found,) = COMPILED.moments([slices[1]], slices, tiles=tiles)
+    assert found.sums.xy.dtype == object
+    assert_same(found, expected)

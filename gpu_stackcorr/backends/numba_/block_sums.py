@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import centred_sums, integer_sums
-from .compiler import REASSOCIATED, jit
+from .compiler import REASSOCIATED, borrowing, jit
 
 add_integer_rows, add_integer_products = integer_sums.add_rows, integer_sums.add_products
 total_y, total_products = integer_sums.total_y, integer_sums.total_products
@@ -125,6 +125,7 @@ def sum_centred(  # type: ignore[no-untyped-def]
     y_step, x_step = y_place[2], max(width, _WINDOW)
     ahead = min(max(step, 2) * y_step, AHEAD_BYTES // y.itemsize)
     x_rows = np.zeros(step * max(references, 1) * x_step, np.float64)
+    x_shifts = np.empty(max(references, 1) * width, np.float64)
     shifts = y_shift.reshape(-1)
     for start in range(part[0], part[1], CENTRED_SLICES):
         stop = min(start + CENTRED_SLICES, part[1])
@@ -133,6 +134,8 @@ def sum_centred(  # type: ignore[no-untyped-def]
                 for n in range(start, stop):
                     y_row = y_place[0] + n * y_place[1] + rows[i] * y_place[2]
                     _mean_of_row(y, y_row, columns, rows[i + 1] > rows[i], y_shift[n, i])
+            for k in range(references):
+                _spread(x_shift[k, i], columns, x_shifts[k * width : (k + 1) * width])
             lanes[:] = 0.0
             for row in range(rows[i], rows[i + 1], step):
                 count = min(step, rows[i + 1] - row)
@@ -140,7 +143,7 @@ def sum_centred(  # type: ignore[no-untyped-def]
                     for r in range(count):
                         x_row = x_place[0] + k * x_place[1] + (row + r) * x_place[2]
                         ask_for(x, x_row + step * x_place[2], width)
-                        _centre_row(x, x_row, columns, x_shift[k, i], x_rows, (k * step + r) * x_step)
+                        _centre_row(x, x_row, x_shifts, k * width, x_rows, (k * step + r) * x_step, width)
                 for n in range(start, stop):
                     y_row, own = y_place[0] + n * y_place[1] + row * y_step, (n * bands + i) * blocks
                     at, xy = (n - start) * blocks * size, 2 * _LANES
@@ -163,7 +166,7 @@ def sum_centred(  # type: ignore[no-untyped-def]
                         sums_xy[k, n, i, j] = _sum_of_lanes(lanes, at + (2 + k) * _LANES)
 
 
-@jit(fastmath=REASSOCIATED)  # type: ignore[untyped-decorator]
+@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
 def _mean_of_row(y, row, columns, exists, means) -> None:  # type: ignore[no-untyped-def]
     """Write the mean of the pixels of each block in one row, 0 where there are none."""
     for j in range(len(columns)):
@@ -173,14 +176,19 @@ def _mean_of_row(y, row, columns, exists, means) -> None:  # type: ignore[no-unt
         means[j] = total / max(width, 1)
 
 
-@jit
-def _centre_row(x, row, columns, shifts, deviations, place) -> None:  # type: ignore[no-untyped-def]
-    """Write a row less the shift of each block."""
+@borrowing
+def _spread(of_blocks, columns, of_pixels) -> None:  # type: ignore[no-untyped-def]
+    """Write what each block has at all of its columns."""
     for j in range(len(columns)):
-        first, width, shift = columns[j, 0], columns[j, 1], shifts[j]
-        source, target = x[row + first : row + first + width], deviations[place + first : place + first + width]
-        for column in range(width):
-            target[column] = np.float64(source[column]) - shift
+        of_pixels[columns[j, 0] : columns[j, 0] + columns[j, 1]] = of_blocks[j]
+
+
+@borrowing
+def _centre_row(x, row, shifts, start, deviations, place, width) -> None:  # type: ignore[no-untyped-def]
+    """Write a row less the shifts of its pixels."""
+    source, less, target = x[row : row + width], shifts[start : start + width], deviations[place : place + width]
+    for column in range(width):
+        target[column] = np.float64(source[column]) - less[column]
 
 
 @jit

@@ -7,7 +7,7 @@ neighbour with neighbour, in one order.
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,30 +15,62 @@ from numpy.typing import NDArray
 from gpu_stackcorr.moments import INT64_PIXELS, IntegerSums, Moments
 
 from .cells import Grid
-from .compiler import jit
+from .compiler import borrowing, jit
 from .parallel import cut, run
 
 Integers = NDArray[np.int64]
+Sums = tuple[Integers, Integers, Integers]
 Floats = NDArray[np.float64]
 
 CELLS_A_TASK = 1 << 12
 """Cells of all pairs that are finished at once."""
 
 
-def integer_moments(sums: tuple[Integers, ...], grid: Grid, tiled: bool, space: Floats) -> Moments:
+def integer_moments(of_x: Sums, of_y: Sums, grid: Grid, tiled: bool, space: Floats) -> Moments:
     """Return the moments of N pairs from sums over blocks.
 
     Parameters
     ----------
-    sums : six int64 arrays (N, bands, blocks)
-        The count and the sums of x, y, xx, yy and xy; those that are the same for all pairs may have one pair only.
+    of_x : three int64 arrays (M, bands, blocks)
+        The count and the sums of x and xx, of one mask for all pairs or of N.
+    of_y : three int64 arrays (N, bands, blocks)
+        The sums of y, yy and xy.
     space : float64 array (3, N, bands, blocks)
         Where the moments of cells may lie.
     """
-    of_cells = sums if grid.is_fine else tuple(_by_cells(array, grid) for array in sums)
-    totals = tuple(array.sum(axis=(1, 2)) for array in of_cells)
-    whole = _from_sums(totals, np.empty((3, *totals[4].shape)))
-    return whole.with_cells(_from_sums(of_cells, _part(space, of_cells[4].shape))) if tiled else whole
+    masks, pairs = len(of_x[0]), len(of_y[0])
+    if int(of_x[0].sum(axis=(1, 2)).max(initial=0)) >= INT64_PIXELS:
+        return _many_pixels((*of_x, *of_y), grid, tiled)
+    cell_sums = (of_x, of_y) if grid.is_fine else (_like(of_x, grid.cells), _like(of_y, grid.cells))
+    whole_sums = _like(of_x, (1, 1)), _like(of_y, (1, 1))
+    cells = np.empty((2, masks, *grid.cells)), _part(space, (pairs, *grid.cells))
+    whole = np.empty((2, masks, 1, 1)), np.empty((3, pairs, 1, 1))
+    _add_blocks(of_x, grid.row_cells, grid.column_cells, cell_sums[0], whole_sums[0], 0, masks)
+    parts = cut(pairs, -(-of_y[0].size // CELLS_A_TASK))
+
+    def finish(part: int) -> None:
+        first, last = parts[part].start, parts[part].stop
+        _add_blocks(of_y, grid.row_cells, grid.column_cells, cell_sums[1], whole_sums[1], first, last)
+        _centre_integers(*whole_sums, *whole, first, last)
+        if tiled:
+            _centre_integers(*cell_sums, *cells, first, last)
+
+    run(finish, len(parts))
+    moments = _from_integers(*whole_sums, *whole).reshape(pairs)
+    return moments.with_cells(_from_integers(*cell_sums, *cells)) if tiled else moments
+
+
+def _like(arrays: Sums, shape: tuple[int, ...]) -> Sums:
+    """Return arrays of so many pairs as others, of another shape."""
+    return cast(Sums, tuple(np.empty((len(array), *shape), array.dtype) for array in arrays))
+
+
+def _many_pixels(sums: tuple[Integers, ...], grid: Grid, tiled: bool) -> Moments:
+    """Return the moments of pairs whose sums int64 may not hold, from count, x, xx, y, yy and xy."""
+    n, x, xx, y, yy, xy = (_by_cells(array.astype(object), grid) for array in sums)
+    cells = IntegerSums(*(_for_all(array, xy.shape) for array in (n, x, y, xx, yy, xy)))
+    whole = Moments.from_sums(IntegerSums(*(array.sum(axis=(1, 2)) for array in cells.arrays())))
+    return whole.with_cells(Moments.from_sums(cells)) if tiled else whole
 
 
 def _part(space: Floats, shape: tuple[int, ...]) -> Floats:
@@ -46,22 +78,10 @@ def _part(space: Floats, shape: tuple[int, ...]) -> Floats:
     return space.reshape(-1)[: 3 * prod(shape)].reshape(3, *shape)
 
 
-def _by_cells(array: Integers, grid: Grid) -> Integers:
+def _by_cells(array: NDArray[Any], grid: Grid) -> NDArray[Any]:
     """Return sums over cells from sums over blocks."""
     rows = np.add.reduceat(array, grid.row_cells[:-1], axis=1)
     return np.asarray(np.add.reduceat(rows, grid.column_cells[:-1], axis=2))
-
-
-def _from_sums(sums: tuple[Integers, ...], space: Floats) -> Moments:
-    """Return the moments of pairs, in a space of their size, from exact sums, those of x perhaps of one pair only."""
-    n, x, y, xx, yy, xy = sums
-    exact = IntegerSums(*(_for_all(array, xy.shape) for array in sums))
-    if int(np.max(n, initial=0)) >= INT64_PIXELS:
-        return Moments.from_sums(IntegerSums(*(array.astype(object) for array in exact.arrays())))
-    mean_x, ss_x, _ = _centred((n, x, x, xx, xx), np.empty((3, *x.shape)))
-    mean_y, ss_y, ss_xy = _centred((n, x, y, yy, xy), space)
-    fields = (_for_all(array, xy.shape) for array in (n, mean_x, mean_y, ss_x, ss_y, ss_xy))
-    return Moments.from_arrays(fields).with_sums(exact)
 
 
 def _for_all(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -69,13 +89,29 @@ def _for_all(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return array if array.shape == shape else np.broadcast_to(array, shape)
 
 
-def _centred(sums: tuple[Integers, ...], space: Floats) -> Floats:
-    """Return mean and centred sums of y and of xy, in a space (3, N, ...), from sums of 1, x, y, yy and xy."""
-    pairs, size = len(sums[4]), sums[4].size
-    flat = [array.reshape(len(array), prod(array.shape[1:])) for array in (*sums, *space)]
-    parts = cut(pairs, -(-size // CELLS_A_TASK))
-    run(lambda part: _centre_integers(*flat, parts[part].start, parts[part].stop), len(parts))
-    return space
+def _from_integers(of_x: Sums, of_y: Sums, moments_of_x: Floats, moments_of_y: Floats) -> Moments:
+    """Return moments with their exact sums."""
+    shape = of_y[0].shape
+    n, x, xx, mean_x, ss_x = (_for_all(array, shape) for array in (*of_x, *moments_of_x))
+    (y, yy, xy), (mean_y, ss_y, ss_xy) = of_y, moments_of_y
+    return Moments(n, mean_x, mean_y, ss_x, ss_y, ss_xy, IntegerSums(n, x, y, xx, yy, xy))
+
+
+@jit
+def _add_blocks(sums, row_cells, column_cells, cells, wholes, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Write sums over the cells of some pairs, and over all of them; where each cell is a block, `cells` is `sums`."""
+    for which in range(3):
+        for pair in range(first, last):
+            total = 0
+            for u in range(len(row_cells) - 1):
+                for v in range(len(column_cells) - 1):
+                    of_cell = 0
+                    for i in range(row_cells[u], row_cells[u + 1]):
+                        for j in range(column_cells[v], column_cells[v + 1]):
+                            of_cell += sums[which][pair, i, j]
+                    cells[which][pair, u, v] = of_cell
+                    total += of_cell
+            wholes[which][pair, 0, 0] = total
 
 
 @jit
@@ -85,21 +121,27 @@ def _nearest_mean(total, count):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _centre_integers(n, x, y, yy, xy, mean, squares, products, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Write mean and centred sums of y and of xy, as ``Moments.from_sums`` does, operation by operation."""
+def _centre_integers(of_x, of_y, moments_of_x, moments_of_y, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Write means and centred sums of some pairs, as ``Moments.from_sums`` does, operation by operation."""
     for pair in range(first, last):
-        own_n, own_x = n[pair if len(n) > 1 else 0], x[pair if len(x) > 1 else 0]
-        for cell in range(y.shape[1]):
-            count, sum_x, sum_y = own_n[cell], own_x[cell], y[pair, cell]
-            safe = max(count, 1)
-            x_shift, y_shift = _nearest_mean(sum_x, safe), _nearest_mean(sum_y, safe)
-            x_rest, y_rest = float(sum_x - count * x_shift), float(sum_y - count * y_shift)
-            raw = yy[pair, cell] - 2 * y_shift * sum_y + count * y_shift * y_shift
-            raw_xy = xy[pair, cell] - y_shift * sum_x - x_shift * sum_y + count * x_shift * y_shift
-            share = y_rest / float(safe)
-            mean[pair, cell] = float(y_shift) + share
-            squares[pair, cell] = float(raw) - y_rest * share
-            products[pair, cell] = float(raw_xy) - x_rest * share
+        mask = pair if len(of_x[0]) > 1 else 0
+        for u in range(of_y[0].shape[1]):
+            for v in range(of_y[0].shape[2]):
+                count, x, xx = of_x[0][mask, u, v], of_x[1][mask, u, v], of_x[2][mask, u, v]
+                y, yy, xy = of_y[0][pair, u, v], of_y[1][pair, u, v], of_y[2][pair, u, v]
+                safe = max(count, 1)
+                x_shift, y_shift = _nearest_mean(x, safe), _nearest_mean(y, safe)
+                x_rest, y_rest = float(x - count * x_shift), float(y - count * y_shift)
+                x_share, y_share = x_rest / float(safe), y_rest / float(safe)
+                raw_xx = xx - 2 * x_shift * x + count * x_shift * x_shift
+                raw_yy = yy - 2 * y_shift * y + count * y_shift * y_shift
+                raw_xy = xy - y_shift * x - x_shift * y + count * x_shift * y_shift
+                if mask == pair:
+                    moments_of_x[0, mask, u, v] = float(x_shift) + x_share
+                    moments_of_x[1, mask, u, v] = float(raw_xx) - x_rest * x_share
+                moments_of_y[0, pair, u, v] = float(y_shift) + y_share
+                moments_of_y[1, pair, u, v] = float(raw_yy) - y_rest * y_share
+                moments_of_y[2, pair, u, v] = float(raw_xy) - x_rest * y_share
 
 
 def float_moments(sums: tuple[NDArray[Any], ...], grid: Grid, tiled: bool, space: Floats) -> Moments:
@@ -114,8 +156,7 @@ def float_moments(sums: tuple[NDArray[Any], ...], grid: Grid, tiled: bool, space
         Where the moments of cells may lie.
     """
     masks, pairs = len(sums[0]), len(sums[2])
-    shape = (len(grid.row_cells) - 1, len(grid.column_cells) - 1)
-    of_x, of_y = np.zeros((3, masks, *shape)), _part(space, (pairs, *shape))
+    of_x, of_y = np.zeros((3, masks, *grid.cells)), _part(space, (pairs, *grid.cells))
     whole = np.empty((6, pairs))
     parts = cut(pairs, -(-sums[2].size // CELLS_A_TASK))
 
@@ -136,7 +177,7 @@ def _from_parts(count: Floats, *others: Floats) -> Moments:
     return Moments.from_arrays([count.astype(np.int64), *others])
 
 
-@jit
+@borrowing
 def _merge_neighbours(parts, length) -> None:  # type: ignore[no-untyped-def]
     """Merge rows of count, means and centred sums into the first: neighbour with neighbour, over and over."""
     while length > 1:
@@ -157,7 +198,7 @@ def _merge_neighbours(parts, length) -> None:  # type: ignore[no-untyped-def]
         length = (length + 1) // 2
 
 
-@jit
+@borrowing
 def _take_block(count, x_shift, y_shift, x, y, xx, yy, xy, part) -> None:  # type: ignore[no-untyped-def]
     """Write count, means and centred sums of a block, from its sums about shifts."""
     pixels = float(count)

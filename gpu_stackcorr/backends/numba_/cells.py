@@ -53,9 +53,14 @@ class Grid(NamedTuple):
         return len(self.rows) - 1, len(self.columns)
 
     @property
+    def cells(self) -> tuple[int, int]:
+        """Cells along y and along x."""
+        return len(self.row_cells) - 1, len(self.column_cells) - 1
+
+    @property
     def is_fine(self) -> bool:
         """Whether every cell is one block."""
-        return self.shape == (len(self.row_cells) - 1, len(self.column_cells) - 1)
+        return self.shape == self.cells
 
     def pixels(self) -> NDArray[np.int64]:
         """Return the pixels of each block."""

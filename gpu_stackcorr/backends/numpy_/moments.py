@@ -104,16 +104,19 @@ def _cells(
     """Return the parts of every reference over every cell, (N, cells_y, cells_x), from the rows of their blocks."""
     bands = []
     space = np.empty((2, BLOCK_VALUES))
+    # A cell with nothing in these columns is empty there, which changes nothing when blocks are merged.
+    parts_of_rows = [
+        (x, Columns(np.clip(x_edges, x.start, x.stop) - x.start)) for x in _cut(slice(0, slices.shape[2]), LONGEST_ROW)
+    ]
     for band in boxes:
         blocks = []
-        for y, x in product(band, _cut(slice(0, slices.shape[2]), LONGEST_ROW)):
+        for y, (x, columns) in product(band, parts_of_rows):
             block = _block(
                 [image[y, x] for image in references],
                 slices[:, y, x],
                 None if reference_mask is None else reference_mask[..., y, x],
                 None if slice_mask is None else slice_mask[..., y, x],
-                # A cell with nothing in this block is empty here, which changes nothing when blocks are merged.
-                Columns(np.clip(x_edges, x.start, x.stop) - x.start),
+                columns,
                 space,
             )
             blocks.append(block)
@@ -145,14 +148,16 @@ class Columns:
     """The columns of a block that belong to each of C cells: sums over cells, and what is to be the same in a cell."""
 
     def __init__(self, edges: NDArray[np.intp]) -> None:
-        self.widths = np.diff(edges)
+        self.widths = np.diff(edges).astype(np.int64)
         self.filled = np.flatnonzero(self.widths)  # reduceat would give an empty cell the next cell's first column
         self.starts = edges[self.filled]
 
     def add(self, columns: NDArray[Any]) -> NDArray[Any]:
         """Return the sums over each cell of sums over columns (..., X): (..., C)."""
+        if len(self.filled) == len(self.widths):
+            return np.asarray(np.add.reduceat(columns, self.starts, axis=-1))
         sums = np.zeros((*columns.shape[:-1], len(self.widths)), columns.dtype)
-        if self.filled.size:
+        if len(self.filled):
             sums[..., self.filled] = np.add.reduceat(columns, self.starts, axis=-1)
         return sums
 
@@ -172,9 +177,9 @@ class Columns:
 
     def pixels(self, valid: Array | None, shape: tuple[int, ...]) -> NDArray[np.int64]:
         """Return the number of valid pixels of each cell of images of a shape (..., height, X)."""
-        if valid is None:
-            return np.broadcast_to(self.widths.astype(np.int64) * shape[-2], (*shape[:-2], len(self.widths)))
-        return np.broadcast_to(self.add(valid.sum(axis=-2, dtype=np.int64)), (*shape[:-2], len(self.widths)))
+        pixels = np.empty((*shape[:-2], len(self.widths)), np.int64)
+        pixels[...] = self.widths * shape[-2] if valid is None else self.add(valid.sum(axis=-2, dtype=np.int64))
+        return pixels
 
 
 class Shown(NamedTuple):
