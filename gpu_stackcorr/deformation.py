@@ -92,9 +92,11 @@ def warp(
             f"displacement has shape {field.shape}: allowed is ({len(axes)}, ...) that broadcasts to {subject.shape}"
         )
     check_interpolation(order, mode)
-    if not on_device(displacement) and check_finite("displacement", field) == (0, 0):
+    on_host = not on_device(displacement)
+    alone = on_host and order < 2 and labels is None and points is None
+    if on_host and not alone and check_finite("displacement", field) == (0, 0):
         order = min(order, 1)  # what does not move comes back to the bit
-    return subject.pulled(engine, field, axes=axes, order=order, mode=mode, cval=cval)
+    return subject.pulled(engine, field, axes=axes, order=order, mode=mode, cval=cval, checked=alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +138,32 @@ class _Subject:
         """Of the image without its channels."""
         return tuple(n for axis, n in enumerate(self.image.shape) if axis != self.channel)
 
-    def pulled(self, engine: Backend, field: NDArray[Any], *, axes: Sequence[int], order: int, **how: Any) -> Any:
-        """Return the image pulled through a field, with the labels and points where there are any, given back."""
+    def pulled(
+        self,
+        engine: Backend,
+        field: NDArray[Any],
+        *,
+        axes: Sequence[int],
+        order: int,
+        checked: bool = False,
+        **how: Any,
+    ) -> Any:
+        """Return the image pulled through a field, with the labels and points where there are any, given back.
+
+        `checked` says that a field, which lies on the host, has yet to be found finite.
+        """
         field = field.reshape(len(field), *(1,) * (len(self.shape) + 1 - field.ndim), *field.shape[1:])
         moved = [] if self.points is None else [transform_points(self.points, engine.to_host(field), axes=axes)]
         if self.channel is None and self.labels is not None:
             warped, copied = engine.warp_with_labels(self.image, self.labels, field, axes=axes, order=order, **how)
             return self.give_back(warped), self.labels_back(copied), *moved
+        pull = engine.warp_checked if checked else engine.warp
         if self.channel is None:
-            warped = engine.warp(self.image, field, axes=axes, order=order, **how)
+            warped = pull(self.image, field, axes=axes, order=order, **how)
         else:
             one_for_all = field[(slice(None),) * (self.channel + 1) + (np.newaxis,)]
             places = [axis + (axis >= self.channel) for axis in axes]
-            warped = engine.warp(self.image, one_for_all, axes=places, order=order, **how)
+            warped = pull(self.image, one_for_all, axes=places, order=order, **how)
         if self.labels is not None:
             moved.insert(0, self.labels_back(engine.warp(self.labels, field, axes=axes, order=0, **how)))
         return (self.give_back(warped), *moved) if moved else self.give_back(warped)

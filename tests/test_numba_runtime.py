@@ -62,12 +62,13 @@ def test_a_callers_own_thread_is_enough():
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_an_exception_of_a_task_is_raised(threads):
+@pytest.mark.parametrize("error", [ValueError, IndexError])
+def test_an_exception_of_a_task_is_raised(threads, error):
     def task(number):
         if number == 5:
-            raise ValueError("five")
+            raise error("five")
 
-    with use_threads(threads), pytest.raises(ValueError, match="five"):
+    with use_threads(threads), pytest.raises(error, match="five"):
         parallel.run(task, 20)
     parallel.run(lambda _: None, 20)
 

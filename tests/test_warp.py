@@ -8,6 +8,7 @@ from properties import given, st
 from scipy import ndimage
 
 from gpu_stackcorr.backends.base import INTERPOLATION_MODES
+from gpu_stackcorr.errors import ParameterError
 
 INTEGERS = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 ENOUGH = (20, 23)
@@ -117,6 +118,24 @@ def test_a_bool_image_is_rounded(backend):
     result = backend.warp(image, np.array([[0.75, 0.25, 0.75, 0.0]]), axes=(0,), order=1, mode="nearest")
     assert result.dtype == bool
     assert result.tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("order", [0, 1, 3])
+@pytest.mark.parametrize("shape", [(40,), (9, 40), (3, 9, 40), (9, 5), (2, 0)])
+def test_a_displacement_that_is_to_be_finite(backend, bad, order, shape):
+    """Wherever the one bad value is: backends may find it on their way, in vectors or sample by sample."""
+    rng = np.random.default_rng(0)
+    image, axes = rng.random(shape, np.float32), range(len(shape))
+    d = rng.normal(0, 2, (len(shape), *(max(n, 1) for n in shape))).astype(np.float32)
+    how = {"axes": axes, "order": order, "mode": "reflect"}
+    found, expected = backend.warp_checked(image, d, **how), backend.warp(image, d, **how)
+    np.testing.assert_array_equal(found, expected)
+    for place in rng.integers(0, d.size, 3):
+        spoilt = d.copy()
+        spoilt.flat[place] = bad
+        with pytest.raises(ParameterError, match=r"^displacement has 1 values that are NaN or infinite"):
+            backend.warp_checked(image, spoilt, **how)
 
 
 @pytest.mark.parametrize("order", range(6))

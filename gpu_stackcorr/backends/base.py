@@ -206,6 +206,16 @@ class Backend(ABC):
         No array of coordinates of the size of the image is held.
         """
 
+    def warp_checked(self, image: Array, displacement: Array, **how: Any) -> Array:
+        """Do as `warp`, with a displacement of the host, or raise ParameterError where it is not finite.
+
+        This looks through the displacement first; backends whose loops see it on their way need not.
+        """
+        from gpu_stackcorr.deformation_checks import check_finite
+
+        check_finite("displacement", displacement)
+        return self.warp(image, displacement, **how)
+
     def warp_with_labels(
         self,
         image: Array,

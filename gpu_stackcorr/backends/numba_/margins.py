@@ -8,6 +8,7 @@ of a Zen 3).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -33,8 +34,8 @@ LARGEST = {2: 1 << 25, 3: 1 << 23}
 
 LINE, PAGE = 64, 512
 
-PART = 1 << 19
-"""Samples a task: to wake another thread takes as long as to copy that many."""
+PART = 1 << 18
+"""Samples a task: to wake another thread takes as long as to copy twice as many, but then it is awake for the warp."""
 
 
 def margin_of(shape: tuple[int, ...], mode: str) -> int:
@@ -46,15 +47,12 @@ def margin_of(shape: tuple[int, ...], mode: str) -> int:
 
 def with_margins(images: Array, fixed: int, margin: int, mode: str, memory: Memory) -> Array:
     """Return a native copy, in `memory`, of images with a margin on each side of the axes after the first `fixed`."""
-    places = [np.arange(-margin, n + margin) for n in images.shape[fixed:]]
-    *lines, columns = (fold(place, n, mode) for place, n in zip(places, images.shape[fixed:], strict=True))
-    width, wider = images.shape[-1], len(columns)
-    rows = np.zeros(1, np.int64)
-    for line, n in zip(lines, images.shape[fixed:-1], strict=True):
-        rows = np.add.outer(rows * n, line).reshape(-1)
+    shape = images.shape[fixed:]
+    rows, columns = _within(shape, margin, mode)
+    width, wider = shape[-1], len(columns)
     dtype = images.dtype.newbyteorder("=")
     pitch = _pitch(wider, dtype.itemsize)
-    result = memory.array((*images.shape[:fixed], *map(len, lines), pitch), dtype)
+    result = memory.array((*images.shape[:fixed], *(n + 2 * margin for n in shape[:-1]), pitch), dtype)
     parts = cut(len(rows), max(1, len(rows) * wider // PART))
     indices = list(np.ndindex(*images.shape[:fixed]))
 
@@ -66,6 +64,18 @@ def with_margins(images: Array, fixed: int, margin: int, mode: str, memory: Memo
 
     run(fill_part, len(indices) * len(parts))
     return result[..., :wider]
+
+
+@lru_cache(maxsize=8)
+def _within(shape: tuple[int, ...], margin: int, mode: str) -> tuple[Array, Array]:
+    """Return which rows of an image, counted through, and which columns stand where in one with a margin."""
+    places = [np.arange(-margin, n + margin) for n in shape]
+    *lines, columns = (fold(place, n, mode) for place, n in zip(places, shape, strict=True))
+    rows = np.zeros(1, np.int64)
+    for line, n in zip(lines, shape[:-1], strict=True):
+        rows = np.add.outer(rows * n, line).reshape(-1)
+    rows.flags.writeable = columns.flags.writeable = False  # they are shared by all images of a shape
+    return rows, columns
 
 
 @jit

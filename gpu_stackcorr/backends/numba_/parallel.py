@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -26,18 +27,26 @@ _size = 0
 def run(task: Callable[[int], object], count: int) -> None:
     """Call ``task(0)`` to ``task(count - 1)``, each once, in any order, in as many threads as are allowed.
 
+    The caller begins with the first task, helpers with the last one, so that in steps that follow one another a thread
+    finds what it wrote itself, more often than not. To fetch that from another core can be slow: in minutes in which it
+    was, on two cores of a virtual machine (Zen 5), a warp took 0.74 ms in place of 0.82, otherwise 0.49 and 0.50.
+
     An exception of a task is raised here, after the tasks that had begun.
     """
     helpers = min(allowed_threads(), count) - 1
-    numbers = iter(range(count))  # a range iterator hands out each number once, whatever thread asks
+    numbers = deque(range(count))  # hands out each number once, whatever thread asks
 
-    def work() -> None:
-        for number in numbers:
+    def work(take: Callable[[], int]) -> None:
+        while numbers:
+            try:
+                number = take()
+            except IndexError:  # another thread was faster
+                return
             task(number)
 
-    futures = [_helpers(helpers).submit(work) for _ in range(helpers)]
+    futures = [_helpers(helpers).submit(work, numbers.pop) for _ in range(helpers)]
     try:
-        work()
+        work(numbers.popleft)
     finally:
         for future in futures:
             if not future.cancel():  # not begun: there is nothing left for it to do

@@ -40,11 +40,16 @@ CHUNK = 1024
 SINGLE = 3 * MOST_TAPS
 """The taps of a single sample, at the beginning of working memory."""
 
+LOST = SINGLE + 2 * CHUNK
+"""Where the working memory of offsets notes that a displacement was NaN or infinite."""
+
 
 def working_memory(order: int, dtype: type[np.floating[Any]]) -> tuple[Array, Array, Array]:
     """Return working memory for offsets and for fractions and weights, and a row to interpolate into."""
     rows = 3 + (2 + 3 * (order + 1) if order > 1 else 0)
-    return np.empty(SINGLE + 2 * CHUNK, np.int64), np.empty(SINGLE + rows * CHUNK, dtype), np.empty(CHUNK, dtype)
+    offsets = np.empty(LOST + 1, np.int64)
+    offsets[LOST] = 0
+    return offsets, np.empty(SINGLE + rows * CHUNK, dtype), np.empty(CHUNK, dtype)
 
 
 @borrowing
@@ -90,14 +95,17 @@ def _interpolate_outside(
     for k in range(count):
         x = offsets[SINGLE + CHUNK + k]
         at = (start[0], start[1], start[2] + x * along)
-        d = _displacement(moves, part[0] + x)
+        d = _displacement(moves, part[0] + x, offsets)
         values[part[2] + x] = interpolate_sample(source, grid, at, d, order, mode, cval, offsets, floats)
 
 
 @borrowing
-def _displacement(moves: Any, x: Any) -> Any:
-    """Return the displacement of one sample."""
-    return np.float64(moves[0][x]), np.float64(moves[1][x]), np.float64(moves[2][x])
+def _displacement(moves: Any, x: Any, offsets: Any) -> Any:
+    """Return the displacement of one sample; note where it is lost, which no sample can be that is inside."""
+    d = np.float64(moves[0][x]), np.float64(moves[1][x]), np.float64(moves[2][x])
+    if not (np.isfinite(d[0]) and np.isfinite(d[1]) and np.isfinite(d[2])):
+        offsets[LOST] = 1
+    return d
 
 
 @borrowing
@@ -259,7 +267,7 @@ def copy_row(
     for k in range(outside):
         x = offsets[SINGLE + CHUNK + k]
         at = (start[0], start[1], start[2] + x * along)
-        out[part[2] + x] = copy_sample(source, grid, at, _displacement(moves, part[0] + x), mode, fill)
+        out[part[2] + x] = copy_sample(source, grid, at, _displacement(moves, part[0] + x, offsets), mode, fill)
 
 
 @borrowing

@@ -20,6 +20,7 @@ import numpy as np
 from gpu_stackcorr.backends.base import SPLINE_PADDING, Array
 from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
 from gpu_stackcorr.backends.numpy_.warp import warp as specification
+from gpu_stackcorr.deformation_checks import check_finite
 
 from .compiler import borrowing
 from .flat_images import as_bytes, as_words, flatten, in_a_row, is_flat, is_too_large, lift, limits_of
@@ -27,7 +28,7 @@ from .folding import MODE_CODES
 from .margins import margin_of, with_margins
 from .memory import Memory
 from .parallel import run, samples_a_task
-from .rows import CHUNK, copy_row, linear_row, round_row, spline_row, working_memory
+from .rows import CHUNK, LOST, copy_row, linear_row, round_row, spline_row, working_memory
 from .spline import coefficients
 
 GROUP = 1 << 20
@@ -37,15 +38,27 @@ SLACK = 64 * np.finfo(np.float32).eps
 """What weights of any order in float32 make of a constant, at most, as a part of it."""
 
 
-def warp(image: Array, displacement: Array, *, axes: Sequence[int], order: int, mode: str, cval: float = 0.0) -> Array:
-    """See ``Backend.warp``.
+def warp(
+    image: Array,
+    displacement: Array,
+    *,
+    axes: Sequence[int],
+    order: int,
+    mode: str,
+    cval: float = 0.0,
+    checked: bool = False,
+) -> Array:
+    """See ``Backend.warp``; where `checked`, raise ParameterError for a displacement that is not finite.
 
     Images in foreign byte order are converted a group of slices at a time, and slices that are too large for that left
     to the ``numpy`` backend.
     """
     batch = [axis for axis in range(image.ndim) if axis not in axes]
     one = image[tuple(slice(None) if axis in axes else slice(1) for axis in range(image.ndim))]
-    if order < 2 and is_too_large(one):
+    elsewhere = order < 2 and is_too_large(one)
+    if checked and (elsewhere or not image.size):
+        check_finite("displacement", displacement)
+    if elsewhere:
         return specification(image, displacement, axes=axes, order=order, mode=mode, cval=cval)
     result = np.empty(image.shape, image.dtype.newbyteorder("="))
     if not result.size:
@@ -60,10 +73,17 @@ def warp(image: Array, displacement: Array, *, axes: Sequence[int], order: int, 
     together = prod(slices) if _stays(images, len(batch), order, mode) else max(1, GROUP // prod(moving))
     for group in boxes(slices, together):
         source = ready(images[group], len(batch), order, mode, cval, memory)
-        pull(source, field[(slice(None), *group)], target[group], order=order, mode=mode, cval=cval)
+        finite = pull(source, field[(slice(None), *group)], target[group], order=order, mode=mode, cval=cval)
+        if checked and not finite:
+            check_finite("displacement", displacement)
     for index in np.ndindex(*slices):
         keep_constant(images[index], target[index])
     return result
+
+
+def warp_checked(image: Array, displacement: Array, **how: Any) -> Array:
+    """See ``Backend.warp_checked``. To look through a displacement before took an eighth of the time of a slice."""
+    return warp(image, displacement, checked=True, **how)
 
 
 def keep_constant(image: Array, warped: Array) -> None:
@@ -118,8 +138,11 @@ def _spline(image: Array, fixed: int, padding: int, order: int, mode: str, cval:
     return coefficients(image, order, range(fixed, image.ndim), mode)
 
 
-def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, cval: float) -> None:
-    """Fill `target` (slices..., moving axes...) from a source; `field` has its shape, a component a moving axis."""
+def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, cval: float) -> bool:
+    """Fill `target` (slices..., moving axes...) from a source; `field` has its shape, a component a moving axis.
+
+    Return whether all displacements were finite.
+    """
     images, padding, margin = source
     ndim = len(field)
     fixed = target.ndim - ndim
@@ -136,6 +159,7 @@ def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, 
     code = MODE_CODES[mode]
     parts = list(boxes(target.shape[fixed:], samples_a_task(target.size)))
     places = list(np.ndindex(*target.shape[:fixed]))
+    lost: list[int] = []
 
     def task(number: int) -> None:
         place, box = places[number // len(parts)], parts[number % len(parts)]
@@ -158,8 +182,11 @@ def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, 
             _spline_block(flat.values, grid, place, moves, order, code, float(cval), limits, rounded, memory, block)
         if not there.flags.c_contiguous:
             there[...] = block.reshape(there.shape)
+        if offsets[LOST]:
+            lost.append(number)
 
     run(task, len(places) * len(parts))
+    return not lost
 
 
 @borrowing
