@@ -7,11 +7,15 @@ from typing import Any
 from llvmlite import ir
 
 from .placing import REACH
-from .vectors import F32, I32, I64, cgutils, constant, splat, vector
+from .vectors import F32, I32, I64, cgutils, constant, prefetch, splat, vector
 from .window_rows import Row, reals, store
 
 FARTHEST_OFFSET = 1 << 29
 """How far a tap may lie from its place along an axis for offsets to fit 32 bits; samples further off go one by one."""
+
+
+AHEAD = 1024
+"""Samples by which displacements are asked for ahead: often the next row, which no processor foresees."""
 
 
 def place_windows(row: Row) -> Any:
@@ -44,6 +48,7 @@ class _Window:
         offsets: Any = constant(I32, self.lanes, 0)
         lowest: Any = ir.Constant(I64, 0)
         for axis in row.axes:
+            prefetch(builder, builder.gep(row.moves[axis], [builder.add(self.start, ir.Constant(I64, AHEAD))]))
             floor, t = row.split(axis, self.start, self.lanes)
             at = self._whole(floor)
             if axis == 2:
