@@ -96,7 +96,7 @@ def warp(
     alone = on_host and order < 2 and labels is None and points is None
     if on_host and not alone and check_finite("displacement", field) == (0, 0):
         order = min(order, 1)  # what does not move comes back to the bit
-    return subject.pulled(engine, field, axes=axes, order=order, mode=mode, cval=cval, checked=alone)
+    return subject.pulled(engine, field, axes=axes, order=order, mode=mode, cval=cval, checked=not alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,25 +145,26 @@ class _Subject:
         *,
         axes: Sequence[int],
         order: int,
-        checked: bool = False,
+        checked: bool = True,
         **how: Any,
     ) -> Any:
         """Return the image pulled through a field, with the labels and points where there are any, given back.
 
-        `checked` says that a field, which lies on the host, has yet to be found finite.
+        A field that is not `checked` lies on the host, and is to be found finite or refused.
         """
         field = field.reshape(len(field), *(1,) * (len(self.shape) + 1 - field.ndim), *field.shape[1:])
         moved = [] if self.points is None else [transform_points(self.points, engine.to_host(field), axes=axes)]
         if self.channel is None and self.labels is not None:
             warped, copied = engine.warp_with_labels(self.image, self.labels, field, axes=axes, order=order, **how)
             return self.give_back(warped), self.labels_back(copied), *moved
-        pull = engine.warp_checked if checked else engine.warp
-        if self.channel is None:
-            warped = pull(self.image, field, axes=axes, order=order, **how)
-        else:
+        one_for_all, places = field, axes
+        if self.channel is not None:
             one_for_all = field[(slice(None),) * (self.channel + 1) + (np.newaxis,)]
             places = [axis + (axis >= self.channel) for axis in axes]
-            warped = pull(self.image, one_for_all, axes=places, order=order, **how)
+        found = None if checked else engine.warp_if_finite(self.image, one_for_all, axes=places, order=order, **how)
+        if found is None and not checked:
+            check_finite("displacement", field)
+        warped = engine.warp(self.image, one_for_all, axes=places, order=order, **how) if found is None else found
         if self.labels is not None:
             moved.insert(0, self.labels_back(engine.warp(self.labels, field, axes=axes, order=0, **how)))
         return (self.give_back(warped), *moved) if moved else self.give_back(warped)

@@ -159,9 +159,8 @@ class Backend(ABC):
     @staticmethod
     @abstractmethod
     def spline_filter(image: Array, order: int, *, axes: Sequence[int], mode: str) -> Array:
-        """B-spline coefficients along `axes`, as ``scipy.ndimage.spline_filter``; float64, orders 2 to 5.
-
-        float32 images give float32 coefficients on a backend that computes in float32.
+        """B-spline coefficients along `axes`, as ``scipy.ndimage.spline_filter``; orders 2 to 5; float64 (or float32 of
+        float32 images, on a backend that computes in float32).
         """
 
     @staticmethod
@@ -202,19 +201,12 @@ class Backend(ABC):
         -----
         d is split into an integer and a fraction in [0, 1), and the integer is added to p as an integer: precision
         does not fall with the size of the image. At orders 0 and 1 a block of a warp equals the same block of the whole
-        to the bit. A displacement that is NaN, infinite or beyond 2^62 voxels gives `cval`.
-        No array of coordinates of the size of the image is held.
+        to the bit. A displacement that is NaN, infinite or beyond 2^62 voxels gives `cval`. Coordinates are not kept.
         """
 
-    def warp_checked(self, image: Array, displacement: Array, **how: Any) -> Array:
-        """Do as `warp`, with a displacement of the host, or raise ParameterError where it is not finite.
-
-        This looks through the displacement first; backends whose loops see it on their way need not.
-        """
-        from gpu_stackcorr.deformation_checks import check_finite
-
-        check_finite("displacement", displacement)
-        return self.warp(image, displacement, **how)
+    def warp_if_finite(self, image: Array, displacement: Array, **how: Any) -> Array | None:
+        """Do as `warp` where a displacement of the host is finite; None where it is not, or was not looked through."""
+        return None
 
     def warp_with_labels(
         self,
@@ -269,9 +261,9 @@ class Backend(ABC):
     ) -> Array:
         """One component of a displacement a stream: uniform noise on [-1, 1), smoothed, times `alpha`.
 
-        `alpha` broadcasts against the shape of `stream`; `sigma` has one entry an axis of `shape`. The noise is drawn
-        as float32 and converted to `dtype` before it is smoothed. A box equals the same box of the whole to the bit.
-        This composition serves every backend; a fused form replaces it where that pays.
+        `alpha` broadcasts against the shape of `stream`; `sigma` has one entry an axis of `shape`. float32 noise is
+        converted to `dtype` and then smoothed. A box equals the same box of the whole to the bit. This composition
+        serves every backend; a fused form replaces it where that pays.
         """
         from gpu_stackcorr.random_fields import grow_box, whole_box
 
@@ -402,7 +394,6 @@ class Backend(ABC):
         -------
         CrossMoments
             Of bool, int8, uint8, int16 and uint16: exact sums; a box has fewer than 2^31 pixels. Of other dtypes:
-            float64, centred, equal on every backend to 1e-12 of the product of the standard deviations; the last
-            bits may depend on the number of slices. NaN and infinity make the moments of their pairs
-            NaN and leave those of others alone.
+            float64, centred, equal on every backend to 1e-12 of the product of the standard deviations; the last bits
+            may depend on the number of slices. NaN and infinity make the moments of their pairs, and no others, NaN.
         """

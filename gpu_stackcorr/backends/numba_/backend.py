@@ -31,7 +31,7 @@ class NumbaBackend(Backend):
     gaussian_filter = staticmethod(gaussian.gaussian_filter)
     spline_filter = staticmethod(spline.spline_filter)
     map_coordinates = staticmethod(map_coordinates.map_coordinates)
-    warp_checked = staticmethod(warp.warp_checked)
+    warp_if_finite = staticmethod(warp.warp_if_finite)
     warp = staticmethod(warp.warp)
     random_field = staticmethod(random_field.random_field)
     jacobian_determinant = staticmethod(jacobian.jacobian_determinant)
