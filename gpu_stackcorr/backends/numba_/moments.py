@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from copy import copy
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,18 +51,41 @@ def moments(
     tiles: Edges | Sequence[Edges] | None = None,
 ) -> list[Moments]:
     """See ``Backend.moments``. NaN and infinity make the moments of their pair NaN."""
-    if not len(references):
-        return []
-    members = _grouped(references, slices, reference_mask, tiles)
-    with np.errstate(over="ignore", invalid="ignore"):
-        groups = [
-            _group_of([references[k] for k in ks], slices, mask, slice_mask, edges) for ks, mask, edges in members
-        ]
-        _sum(groups, slices)
+    prepared = Prepared(references, slices, reference_mask=reference_mask, slice_mask=slice_mask, tiles=tiles)
+    return prepared.moments(slices)
+
+
+class Prepared:
+    """References whose own sums are taken, for any number of calls with slices of one shape and dtype.
+
+    A call may come from any thread. With a mask a slice there can be one call only.
+    """
+
+    def __init__(
+        self,
+        references: Sequence[Array],
+        slices: Array,
+        *,
+        reference_mask: Array | None = None,
+        slice_mask: Array | None = None,
+        tiles: Edges | Sequence[Edges] | None = None,
+    ) -> None:
+        self.tiled = tiles is not None
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.groups = [
+                (ks, _group_of([references[k] for k in ks], slices, mask, slice_mask, edges))
+                for ks, mask, edges in _grouped(references, slices, reference_mask, tiles)
+            ]
+
+    def moments(self, slices: Array) -> list[Moments]:
+        """Return the moments of each reference with some slices."""
         results: dict[int, Moments] = {}
-        for group, (ks, _, _) in zip(groups, members, strict=True):
-            results |= zip(ks, group.finish(tiled=tiles is not None), strict=True)
-    return [results[k] for k in range(len(references))]
+        groups = [group.beside(slices) for _, group in self.groups]
+        with np.errstate(over="ignore", invalid="ignore"):
+            _sum(groups, slices)
+            for group, (ks, _) in zip(groups, self.groups, strict=True):
+                results |= zip(ks, group.finish(tiled=self.tiled), strict=True)
+        return [results[k] for k in range(len(results))]
 
 
 def _grouped(
@@ -129,9 +153,15 @@ class _Source(NamedTuple):
 
 
 class _Group(ABC):
-    """References of one dtype, mask and grid of cells, and their sums with the slices."""
+    """References of one dtype, mask and grid of cells, and their sums with the slices that they are put beside."""
 
     sum_dtype: type
+    is_direct: bool
+    source: _Source
+    y_shift: Array
+    space: Array
+    y_sums: list[Array]
+    xy: Array
 
     def __init__(
         self, references: list[Array], slices: Array, mask: Array | None, slice_mask: Array | None, edges: Edges
@@ -144,22 +174,30 @@ class _Group(ABC):
             self.own_mask = slice_mask if mask is None else mask & slice_mask
             self.slice_masks = None
         self.masked = self.own_mask is not None or self.slice_masks is not None
-        self.is_direct = not self.masked and self._is_readable(self.slices)
-        pairs, masks, count = len(slices), 1 if self.slice_masks is None else len(slices), len(references)
-        # One piece of memory for all that has the size of the results: an allocator keeps that from call to call, where
-        # it gives back several, and the system clears each page anew: 0.3 ms for 165 slices on two cores of a Zen 5.
-        space = np.empty((3 + 4 * count, pairs, *self.grid.shape))
-        self.y_shift, self.space = space[0], space[3 + count :].reshape(count, 3, *space.shape[1:])
-        self.y_sums: list[Array] = list(space[1:3].view(self.sum_dtype))
-        self.xy: Array = space[3 : 3 + count].view(self.sum_dtype)
+        masks, count = 1 if self.slice_masks is None else len(slices), len(references)
         self.x_sums: list[Array] = [np.empty((count, masks, *self.grid.shape), self.sum_dtype) for _ in range(2)]
         self.counts = np.empty((masks, *self.grid.shape), np.int64)
         self.x_shift = np.zeros((count, masks, *self.grid.shape))
-        self.no_shift = np.zeros((max(count, pairs) if self.masked else 1, *self.grid.shape))
+        self.no_shift = np.zeros((count if self.masked else 1, *self.grid.shape))
         if self.slice_masks is None:
             self.x, self.shift = self._prepare_references(0, self.own_mask)
-        if self.is_direct and pairs:
-            self.source = self._source(self.slices)
+
+    def beside(self, slices: Array) -> Self:
+        """Return the same references with other slices, and memory for their sums."""
+        group, count = copy(self), len(self.references)
+        group.slices = as_bytes(slices)
+        group.is_direct = not self.masked and self._is_readable(group.slices)
+        if group.is_direct:
+            group.source = self._source(group.slices)
+        if self.masked:
+            group.no_shift = np.zeros((max(count, len(slices)), *self.grid.shape))
+        # One piece of memory for all that has the size of the results: an allocator keeps that from call to call, where
+        # it gives back several, and the system clears each page anew: 0.3 ms for 165 slices on two cores of a Zen 5.
+        space = np.empty((3 + 4 * count, len(slices), *self.grid.shape))
+        group.y_shift, group.space = space[0], space[3 + count :].reshape(count, 3, *space.shape[1:])
+        group.y_sums = list(space[1:3].view(self.sum_dtype))
+        group.xy = space[3 : 3 + count].view(self.sum_dtype)
+        return group
 
     @abstractmethod
     def _windows(self) -> tuple[int, type]:

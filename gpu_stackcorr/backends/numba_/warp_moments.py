@@ -19,7 +19,7 @@ from gpu_stackcorr.threads import allowed_threads, use_threads
 
 from .displacement import displacement
 from .memory import Memory
-from .moments import moments
+from .moments import Prepared, moments
 from .parallel import cut, run
 from .warp import keep_constant, pull, ready
 
@@ -54,6 +54,7 @@ def warp_moments(
     shape, dtype = slices.shape[1:], field_dtype(slices.dtype)
     alone = _slices_alone(len(slices), shape[0] * shape[1])
     groups = [*_groups(alone, slices[0].nbytes), *(slice(n, n + 1) for n in range(alone, len(slices)))]
+    prepared = Prepared(references, slices, reference_mask=reference_mask, tiles=tiles)
     parts: list[list[Moments]] = [[]] * len(groups)
     spare: list[_Workspace] = []
 
@@ -67,7 +68,7 @@ def warp_moments(
             source = ready(slices[n], 0, order, mode, cval, space.margins)
             pull(source, field, target, order=order, mode=mode, cval=cval)
             keep_constant(slices[n], target)
-        parts[number] = moments(references, warped, reference_mask=reference_mask, tiles=tiles)
+        parts[number] = prepared.moments(warped)
         spare.append(space)
 
     def measure_in_one_thread(number: int) -> None:
