@@ -222,7 +222,7 @@ def _merge(  # type: ignore[no-untyped-def]
         m = n if len(count) > 1 else 0
         for u in range(len(row_cells) - 1):
             for v in range(columns):
-                cell, length = cells[u * columns + v], 0
+                cell, length = cells[u * columns + v], np.int64(0)
                 for i in range(row_cells[u], row_cells[u + 1]):
                     for j in range(column_cells[v], column_cells[v + 1]):
                         _take_block(

@@ -50,6 +50,10 @@ def jit(
     return compiled
 
 
+# Code that is compiled calls functions with ``np.int64(1)``, not with 1: a literal is a type of its own to Numba, for
+# which it compiles a function once more, in a quarter of a second.
+
+
 def borrowing(function: Callable[..., Any]) -> Any:
     """Compile a function that neither makes arrays nor returns any, and calls none that does.
 

@@ -222,14 +222,14 @@ def determinants(field, row, x, count, work) -> None:  # type: ignore[no-untyped
 def of_plane(field, place, above, below, scale, x, count, work) -> None:  # type: ignore[no-untyped-def]
     """Write the determinants of a plane of which rows and columns move: the usual case, for which one loop does."""
     values, length, (_, half, one) = field.values, field.sizes[3], field.numbers
-    first, last = x == 0, x + count == length
+    first, last, zero, single = np.int64(x == 0), x + count == length, np.int64(0), np.int64(1)
     a, b, end = field.origins[0] + place, field.origins[1] + place, count - 1
     rows, ends = (above, below, scale), min(1, length - 1)
     if first:
-        plane_piece(values, a, b, rows, (ends, 0, one), one, work, 0, 1)
+        plane_piece(values, a, b, rows, (ends, zero, one), one, work, zero, single)
     if last and length > 1:
-        plane_piece(values, a + end, b + end, rows, (0, 1, one), one, work, end, 1)
-    plane_piece(values, a + first, b + first, rows, (1, 1, half), one, work, first, count - first - last)
+        plane_piece(values, a + end, b + end, rows, (zero, single, one), one, work, end, single)
+    plane_piece(values, a + first, b + first, rows, (single, single, half), one, work, first, count - first - last)
 
 
 @borrowing
@@ -261,12 +261,12 @@ def along_row(field, here, x, count, add, work, target) -> None:  # type: ignore
     """Write the differences along a row, from its voxel `x` on."""
     _, half, one = field.numbers
     length = field.sizes[3]
-    first, last = x == 0, x + count == length
+    first, last, single = x == 0, x + count == length, np.int64(1)
     if first:
-        difference(field.values, here + min(1, length - 1), here, one, add, work, target, 1)
+        difference(field.values, here + min(1, length - 1), here, one, add, work, target, single)
     if last and length > 1:
         end = count - 1
-        difference(field.values, here + end, here + end - 1, one, add, work, target + end, 1)
+        difference(field.values, here + end, here + end - 1, one, add, work, target + end, single)
     here += first
     difference(field.values, here + 1, here - 1, half, add, work, target + first, count - first - last)
 

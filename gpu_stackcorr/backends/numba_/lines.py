@@ -67,7 +67,7 @@ def filter_side_by_side(
                 row[:LANES] = cval
             else:
                 _read_positions(source[base:], at, at + 1, length, side, width, row)
-        ready = 0  # positions before this one are in the window
+        ready = np.int64(0)  # positions before this one are in the window
         for start in range(0, length, SEGMENT):
             if start > 0:
                 _copy(window[SEGMENT * LANES :], window, 2 * radius * LANES)
@@ -107,7 +107,7 @@ def _tile(shape: Any, tile: Any) -> Any:
 def _read_positions(source: Any, start: Any, stop: Any, length: Any, side: Any, width: Any, window: Any) -> None:
     """Copy some positions of `width` lines to rows of LANES."""
     if side == 1:
-        transpose(source[start:], length, window, LANES, width, stop - start)
+        transpose(source[start:], length, window, np.int64(LANES), width, stop - start)
         return
     for position in range(start, stop):
         _copy(source[position * side :], window[(position - start) * LANES :], width)
@@ -126,7 +126,7 @@ def _write_positions(
     turned = sums[TURNED * LANES :]
     for first in range(0, width, SQUARE):
         lines = min(SQUARE, width - first)
-        transpose(sums[first:], LANES, turned, PITCH, count, lines)
+        transpose(sums[first:], np.int64(LANES), turned, np.int64(PITCH), count, lines)
         for k in range(lines):
             _copy_times(scale, turned[k * PITCH :], target[(first + k) * length + start :], count)
 
