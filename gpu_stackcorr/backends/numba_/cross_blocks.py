@@ -2,7 +2,8 @@
 
 A block is some whole rows of a strip of columns, whatever the strides of the images: where the rows of an image follow
 one another, as in a whole slice, it is taken as one long row first. NumPy's casting copies do the packing: they take
-every layout, byte order and dtype, without the GIL, and need no loop compiled for each.
+every layout, byte order and dtype, without the GIL, and need no loop compiled for each. Floats whose pixels lie side by
+side go another way: see `centred_products`.
 """
 
 from __future__ import annotations

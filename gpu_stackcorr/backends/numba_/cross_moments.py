@@ -27,6 +27,7 @@ from gpu_stackcorr.backends.base import Array
 from gpu_stackcorr.cross_moments import CrossMoments
 from gpu_stackcorr.moments import EXACT_DTYPES
 
+from .centred_products import add_centred_blocks, is_readable, places_of
 from .compiler import jit
 from .cross_blocks import Part, centre, flip_bytes, pack, parts, prepare_integers, split_bytes
 from .parallel import cut, run
@@ -44,7 +45,7 @@ TASK_PRODUCTS = 1 << 26
 MOST_TASKS = 1 << 12
 """Tasks that a box is cut into, as long as they may be larger: each is a list of views, of a kilobyte."""
 
-FEWEST_BLOCKS = 8
+FEWEST_BLOCKS = 24
 """Blocks of a task of floats, whose merging takes as long as a quarter of one."""
 
 MOST_BLOCKS = 1 << 12
@@ -293,14 +294,9 @@ class _Centred:
         self.products = np.zeros((packed.rows[0].shape[1], packed.rows[-1].shape[1]))
         self.squares = [np.zeros(size) for size in sizes]
         counts = np.full(blocks, length)
-        for place in packed.groups(part):
-            number = place.stop - place.start
-            if part.valid is not None:
-                counts[place] = np.count_nonzero(packed.valid[:number, :length], axis=1)
-            valid, end = packed.valid[:number], filled(length, np.float64)
-            for rows, means, squares in zip(packed.rows, packed.means, self.squares, strict=True):
-                centre(rows[:number], valid, length, end, counts[place], means[0, :, place], squares)
-            add_products(packed.rows[0][:number], packed.rows[-1][:number], end, upper, self.products)
+        if part.valid is not None:
+            counts[:] = np.count_nonzero(part.valid, axis=(1, 2))
+        (self._add_in_place if is_readable(part) else self._add_copies)(packed, part, counts, upper)
         self.count = int(counts.sum())
         share, weight = counts / max(self.count, 1), np.sqrt(counts)
         self.means, end = [], filled(blocks, np.float64)
@@ -312,6 +308,29 @@ class _Centred:
             squares += (values * values).sum(axis=1)
             of_blocks[0, :, blocks:end] = 0.0
         add_products(packed.means[0], packed.means[-1], end, upper, self.products)
+
+    def _add_in_place(self, packed: _PackedFloats, part: Part, counts: NDArray[np.int64], upper: bool) -> None:
+        """Add the blocks of images that are read where they lie."""
+        end = filled(part.length, np.float64)
+        valid = np.empty((part.blocks, 0 if part.valid is None else end))
+        if part.valid is not None:
+            pack(part.valid, valid)
+        means = tuple(of_blocks[0, :, : part.blocks] for of_blocks in packed.means)
+        add_centred_blocks(
+            *places_of(part), *part.images[0].shape[2:], valid, tuple(packed.rows), end, upper, counts, means,
+            tuple(self.squares), self.products,
+        )  # fmt: skip
+
+    def _add_copies(self, packed: _PackedFloats, part: Part, counts: NDArray[np.int64], upper: bool) -> None:
+        """Add the blocks of other images, which NumPy packs."""
+        end = filled(part.length, np.float64)
+        for place in packed.groups(part):
+            number = place.stop - place.start
+            for rows, means, squares in zip(packed.rows, packed.means, self.squares, strict=True):
+                centre(
+                    rows[:number], packed.valid[:number], part.length, end, counts[place], means[0, :, place], squares
+                )
+            add_products(packed.rows[0][:number], packed.rows[-1][:number], end, upper, self.products)
 
 
 class _InOrder:

@@ -1,0 +1,165 @@
+"""Blocks of floats that are read where they lie, centred row by row and multiplied: all blocks of a task in one call.
+
+All pairs of 165 float32 slices of 768 x 1024 took 227 ms on two cores of a Zen 5 where NumPy packed block by block, 163
+in one call, and 142 with the pixels of the next block asked for: those of an image lie in a page of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpu_stackcorr.backends.base import Array
+
+from .centred_sums import ask_for
+from .compiler import REASSOCIATED, borrowing, jit
+from .cross_blocks import Part
+from .flat_images import flatten, is_flat
+from .products import add_products
+
+Place = tuple[int, int, int, int]
+
+
+def is_readable(part: Part) -> bool:
+    """Whether the loops can read the images of a part: floats whose pixels of a row lie side by side."""
+    return all(
+        images.dtype in (np.float32, np.float64) and is_flat(images) and images.strides[-1] == images.itemsize
+        for images in part.images
+    )
+
+
+def places_of(part: Part) -> tuple[tuple[Array, ...], tuple[Place, ...]]:
+    """Return the flat memory of readable images, and for each set the first pixel and the strides of the first axes."""
+    flat = [flatten(images) for images in part.images]
+    values, places = zip(*((one.values, (one.origin, *one.strides[:3])) for one in flat), strict=True)
+    return values, places
+
+
+@jit
+def add_centred_blocks(  # type: ignore[no-untyped-def]
+    values, places, rows, columns, valid, packed, end, upper, counts, means, squares, products
+) -> None:
+    """Centre each row of each image by the mean of its pixels that count, and add all products of those of a block.
+
+    Parameters
+    ----------
+    values, places : tuples, by ``places_of``
+    rows, columns : ints
+        Of the image, in a block. Together they are one packed row.
+    valid : (B, stride) float64 array
+        Not 0 where a pixel counts. Empty (B, 0) where all do.
+    packed : tuple of (blocks, N', stride) arrays by ``rows_for``
+        Scratch memory for some blocks at a time, one for each set of images.
+    end : int
+        Values of a packed row, in whole lines; what is beyond the pixels becomes 0.
+    upper : bool
+        See ``add_products``.
+    counts : (B,) int64 array
+        Pixels that count.
+    means : tuple of (N, B) arrays
+        Written.
+    squares, products : tuple of (N,) arrays, (N', M') array
+        Added to.
+    """
+    together = len(packed[0])
+    for start in range(0, len(counts), together):
+        stop = min(start + together, len(counts))
+        for which in range(len(values)):
+            origin, of_blocks, of_images, of_rows = places[which]
+            for block in range(start, stop):
+                for n in range(len(squares[which])):
+                    first, row = origin + block * of_blocks + n * of_images, packed[which][block - start, n]
+                    count = max(counts[block], 1)
+                    for r in range(rows):
+                        ask_for(values[which], first + of_blocks + r * of_rows, columns)
+                    if valid.shape[1]:
+                        mean, square = _centre_valid(
+                            values[which], first, of_rows, rows, columns, valid[block], count, row
+                        )
+                    else:
+                        mean, square = _centre_row(values[which], first, of_rows, rows, columns, count, row)
+                    row[rows * columns : end] = 0.0
+                    means[which][n, block] = mean
+                    squares[which][n] += square
+        number = stop - start
+        add_products(packed[0][:number], packed[len(packed) - 1][:number], end, upper, products)
+
+
+@borrowing
+def _centre_row(values: Any, first: Any, apart: Any, rows: Any, columns: Any, count: Any, packed: Any) -> Any:
+    """Write a row less its mean, in two passes; return the mean and the sum of squares."""
+    total = 0.0
+    for r in range(rows):
+        at = first + r * apart
+        total += _take(values[at : at + columns], packed[r * columns : (r + 1) * columns])
+    mean = total / count
+    deviations = packed[: rows * columns]
+    residual = _subtract(deviations, mean) / count
+    return mean + residual, _squares_less(deviations, residual)
+
+
+@borrowing
+def _centre_valid(
+    values: Any, first: Any, apart: Any, rows: Any, columns: Any, valid: Any, count: Any, packed: Any
+) -> Any:
+    """Do the same where some pixels do not count, and become 0."""
+    total = 0.0
+    for r in range(rows):
+        at, to = first + r * apart, r * columns
+        total += _take_valid(values[at : at + columns], valid[to : to + columns], packed[to : to + columns])
+    mean = total / count
+    deviations, keep = packed[: rows * columns], valid[: rows * columns]
+    residual = _subtract_valid(deviations, keep, mean) / count
+    _subtract_valid(deviations, keep, residual)
+    return mean + residual, _squares_less(deviations, 0.0)
+
+
+@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
+def _take(values: Any, row: Any) -> Any:
+    """Copy pixels, and return their sum."""
+    total = 0.0
+    for k in range(row.size):
+        row[k] = values[k]
+        total += np.float64(values[k])
+    return total
+
+
+@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
+def _take_valid(values: Any, keep: Any, row: Any) -> Any:
+    """Copy the pixels that count, blank the others, and return the sum."""
+    total = 0.0
+    for k in range(row.size):
+        row[k] = np.float64(values[k]) if keep[k] != 0.0 else 0.0
+        total += row[k]
+    return total
+
+
+@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
+def _subtract(row: Any, value: Any) -> Any:
+    """Subtract a number, and return the sum of what is left."""
+    total = 0.0
+    for k in range(row.size):
+        row[k] -= value
+        total += row[k]
+    return total
+
+
+@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
+def _subtract_valid(row: Any, keep: Any, value: Any) -> Any:
+    """Subtract a number where pixels count, and return the sum of what is left."""
+    total = 0.0
+    for k in range(row.size):
+        row[k] = row[k] - value if keep[k] != 0.0 else 0.0
+        total += row[k]
+    return total
+
+
+@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
+def _squares_less(row: Any, value: Any) -> Any:
+    """Subtract a number, and return the sum of squares of what is left."""
+    total = 0.0
+    for k in range(row.size):
+        row[k] -= value
+        total += row[k] * row[k]
+    return total
