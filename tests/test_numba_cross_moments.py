@@ -122,6 +122,22 @@ def test_masks_without_pixels_in_some_blocks(dtype):
     assert not nothing.xy.any()
 
 
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f4"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    "crop",
+    [np.s_[:], np.s_[:, :, 3:200], np.s_[::-2, ::-1], np.s_[:, :, ::-1], np.s_[:, :, ::2], np.s_[:, 4:5, :7]],
+    ids=str,
+)
+def test_floats_of_every_layout(dtype, masked, crop):
+    """Rows that lie in one piece are read in place, others are packed; blocks have one row, several, or a few last."""
+    slices = images(7, (40, 301), dtype)[crop]
+    mask = np.random.default_rng(1).random(slices.shape[1:]) < 0.7 if masked else None
+    expected = SPECIFICATION.cross_moments(slices, slices[:2], mask=mask)
+    assert_close(ENGINE.cross_moments(slices, slices[:2], mask=mask), expected)
+    assert_close(ENGINE.cross_moments(slices, mask=mask), SPECIFICATION.cross_moments(slices, mask=mask))
+
+
 def test_nan_of_one_block_stays_with_its_pairs():
     slices = images(8, (60, 300), "f4")
     expected = SPECIFICATION.cross_moments(slices)
