@@ -3,6 +3,9 @@
 No loop is compiled as a parallel one. Threads are ours (see ``parallel``), which spares the trouble that Numba's own
 have with ``fork`` (OpenMP kills the child) and with concurrent callers (workqueue aborts), and halves the time that
 compiling takes.
+
+Where a function is called with ``np.int64(1)`` beside a variable elsewhere, 1 would not do: to Numba a literal is a type
+of its own, for which it compiles the function once more, in a quarter of a second.
 """
 
 from __future__ import annotations
@@ -48,10 +51,6 @@ def jit(
         logger.info("compiled code is not kept on disk: %s", error)
         compiled = numba.njit(function, **options)
     return compiled
-
-
-# Code that is compiled calls functions with ``np.int64(1)``, not with 1: a literal is a type of its own to Numba, for
-# which it compiles a function once more, in a quarter of a second.
 
 
 def borrowing(function: Callable[..., Any]) -> Any:
