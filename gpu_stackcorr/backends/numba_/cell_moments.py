@@ -22,8 +22,8 @@ Integers = NDArray[np.int64]
 Sums = tuple[Integers, Integers, Integers]
 Floats = NDArray[np.float64]
 
-CELLS_A_TASK = 1 << 12
-"""Cells of all pairs that are finished at once."""
+CELLS_A_TASK, INTEGER_CELLS_A_TASK = 1 << 12, 1 << 16
+"""Cells of all pairs that are finished at once: those of floats take 25 ns each to merge, those of integers 3."""
 
 
 def integer_moments(of_x: Sums, of_y: Sums, grid: Grid, tiled: bool, space: Floats) -> Moments:
@@ -45,19 +45,33 @@ def integer_moments(of_x: Sums, of_y: Sums, grid: Grid, tiled: bool, space: Floa
     whole_sums = _like(of_x, (1, 1)), _like(of_y, (1, 1))
     cells = np.empty((2, masks, *grid.cells)), _part(space, (pairs, *grid.cells))
     whole = np.empty((2, masks, 1, 1)), np.empty((3, pairs, 1, 1))
-    _add_blocks(of_x, grid.row_cells, grid.column_cells, cell_sums[0], whole_sums[0], 0, masks)
-    parts = cut(pairs, -(-of_y[0].size // CELLS_A_TASK))
+    in_cells, in_whole = _in_rows(*cell_sums, *cells), _in_rows(*whole_sums, *whole)
+
+    def add(side: int, first: int, last: int) -> None:
+        if not grid.is_fine:
+            _add_blocks((of_x, of_y)[side], grid.row_cells, grid.column_cells, cell_sums[side], first, last)
+        _add_cells(in_cells[:2][side], in_whole[:2][side], first, last)
+
+    add(0, 0, masks)
+    parts = cut(pairs, -(-of_y[0].size // INTEGER_CELLS_A_TASK))
 
     def finish(part: int) -> None:
         first, last = parts[part].start, parts[part].stop
-        _add_blocks(of_y, grid.row_cells, grid.column_cells, cell_sums[1], whole_sums[1], first, last)
-        _centre_integers(*whole_sums, *whole, first, last)
+        add(1, first, last)
+        _centre_integers(*in_whole, first, last)
         if tiled:
-            _centre_integers(*cell_sums, *cells, first, last)
+            _centre_integers(*in_cells, first, last)
 
     run(finish, len(parts))
     moments = _from_integers(*whole_sums, *whole).reshape(pairs)
     return moments.with_cells(_from_integers(*cell_sums, *cells)) if tiled else moments
+
+
+def _in_rows(of_x: Sums, of_y: Sums, moments_of_x: Floats, moments_of_y: Floats) -> tuple[Sums, Sums, Floats, Floats]:
+    """Return sums (N, Y, X) and moments (..., N, Y, X) with their last two axes as one."""
+    cells = prod(of_y[0].shape[1:])
+    x, y = (cast(Sums, tuple(array.reshape(-1, cells) for array in arrays)) for arrays in (of_x, of_y))
+    return x, y, moments_of_x.reshape(2, -1, cells), moments_of_y.reshape(3, -1, cells)
 
 
 def _like(arrays: Sums, shape: tuple[int, ...]) -> Sums:
@@ -98,11 +112,10 @@ def _from_integers(of_x: Sums, of_y: Sums, moments_of_x: Floats, moments_of_y: F
 
 
 @jit
-def _add_blocks(sums, row_cells, column_cells, cells, wholes, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Write sums over the cells of some pairs, and over all of them; where each cell is a block, `cells` is `sums`."""
+def _add_blocks(sums, row_cells, column_cells, cells, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Write sums over the cells of some pairs."""
     for which in range(3):
         for pair in range(first, last):
-            total = 0
             for u in range(len(row_cells) - 1):
                 for v in range(len(column_cells) - 1):
                     of_cell = 0
@@ -110,38 +123,70 @@ def _add_blocks(sums, row_cells, column_cells, cells, wholes, first, last) -> No
                         for j in range(column_cells[v], column_cells[v + 1]):
                             of_cell += sums[which][pair, i, j]
                     cells[which][pair, u, v] = of_cell
-                    total += of_cell
-            wholes[which][pair, 0, 0] = total
 
 
 @jit
+def _add_cells(cells, wholes, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Write sums over all cells (N, cells) of some pairs."""
+    for which in range(3):
+        for pair in range(first, last):
+            wholes[which][pair, 0] = _sum(cells[which][pair])
+
+
+@borrowing
+def _sum(numbers):  # type: ignore[no-untyped-def]
+    """Return a sum of integers: in a function of its own, where LLVM makes vectors of it."""
+    total = np.int64(0)
+    for c in range(numbers.size):
+        total += numbers[c]
+    return total
+
+
+@borrowing
 def _nearest_mean(total, count):  # type: ignore[no-untyped-def]
-    """Return the integer nearest to a mean."""
-    return (2 * total + count) // (2 * count)
+    """Return the integer nearest to a mean of fewer than 2^31 pixels.
+
+    A quotient of floats is at most one off and put right: vectors divide floats, but not integers.
+    """
+    doubled, divisor = 2 * total + count, 2 * count
+    quotient = np.int64(np.floor(np.float64(doubled) / np.float64(divisor)))
+    rest = doubled - quotient * divisor
+    return quotient + np.int64(rest >= divisor) - np.int64(rest < 0)
 
 
 @jit
 def _centre_integers(of_x, of_y, moments_of_x, moments_of_y, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Write means and centred sums of some pairs, as ``Moments.from_sums`` does, operation by operation."""
+    """Write means and centred sums of some pairs, as ``Moments.from_sums`` does, operation by operation.
+
+    Sums are (M, cells) and (N, cells), moments (2, M, cells) and (3, N, cells).
+    """
+    cells, known = of_y[0].shape[1], -1
+    shifts, rests = np.empty(cells, np.int64), np.empty(cells, np.float64)
     for pair in range(first, last):
         mask = pair if len(of_x[0]) > 1 else 0
-        for u in range(of_y[0].shape[1]):
-            for v in range(of_y[0].shape[2]):
-                count, x, xx = of_x[0][mask, u, v], of_x[1][mask, u, v], of_x[2][mask, u, v]
-                y, yy, xy = of_y[0][pair, u, v], of_y[1][pair, u, v], of_y[2][pair, u, v]
-                safe = max(count, 1)
-                x_shift, y_shift = _nearest_mean(x, safe), _nearest_mean(y, safe)
-                x_rest, y_rest = float(x - count * x_shift), float(y - count * y_shift)
-                x_share, y_share = x_rest / float(safe), y_rest / float(safe)
-                raw_xx = xx - 2 * x_shift * x + count * x_shift * x_shift
-                raw_yy = yy - 2 * y_shift * y + count * y_shift * y_shift
-                raw_xy = xy - y_shift * x - x_shift * y + count * x_shift * y_shift
-                if mask == pair:
-                    moments_of_x[0, mask, u, v] = float(x_shift) + x_share
-                    moments_of_x[1, mask, u, v] = float(raw_xx) - x_rest * x_share
-                moments_of_y[0, pair, u, v] = float(y_shift) + y_share
-                moments_of_y[1, pair, u, v] = float(raw_yy) - y_rest * y_share
-                moments_of_y[2, pair, u, v] = float(raw_xy) - x_rest * y_share
+        count, x, xx = of_x[0][mask], of_x[1][mask], of_x[2][mask]
+        if mask != known:
+            for c in range(cells):
+                shifts[c] = _nearest_mean(x[c], max(count[c], 1))
+                rests[c] = np.float64(x[c] - count[c] * shifts[c])
+            known = mask
+        if mask == pair:
+            for c in range(cells):
+                share = rests[c] / np.float64(max(count[c], 1))
+                raw = xx[c] - 2 * shifts[c] * x[c] + count[c] * shifts[c] * shifts[c]
+                moments_of_x[0, mask, c] = np.float64(shifts[c]) + share
+                moments_of_x[1, mask, c] = np.float64(raw) - rests[c] * share
+        y, yy, xy = of_y[0][pair], of_y[1][pair], of_y[2][pair]
+        for c in range(cells):
+            safe = max(count[c], 1)
+            shift = _nearest_mean(y[c], safe)
+            rest = np.float64(y[c] - count[c] * shift)
+            share = rest / np.float64(safe)
+            raw = yy[c] - 2 * shift * y[c] + count[c] * shift * shift
+            raw_xy = xy[c] - shift * x[c] - shifts[c] * y[c] + count[c] * shifts[c] * shift
+            moments_of_y[0, pair, c] = np.float64(shift) + share
+            moments_of_y[1, pair, c] = np.float64(raw) - rest * share
+            moments_of_y[2, pair, c] = np.float64(raw_xy) - rests[c] * share
 
 
 def float_moments(sums: tuple[NDArray[Any], ...], grid: Grid, tiled: bool, space: Floats) -> Moments:

@@ -4,8 +4,8 @@ No loop is compiled as a parallel one. Threads are ours (see ``parallel``), whic
 have with ``fork`` (OpenMP kills the child) and with concurrent callers (workqueue aborts), and halves the time that
 compiling takes.
 
-Where a function is called with ``np.int64(1)`` beside a variable elsewhere, 1 would not do: to Numba a literal is a type
-of its own, for which it compiles the function once more, in a quarter of a second.
+Where a function is called with ``np.int64(1)`` here and a variable there, 1 would not do: to Numba a literal is of a
+type of its own, for which it compiles the function once more, in a quarter of a second.
 """
 
 from __future__ import annotations
