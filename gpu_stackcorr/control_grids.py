@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import correlate1d
 
 from .random_fields import Box, grow_box
 
@@ -83,11 +84,9 @@ class ControlGrid(NamedTuple):
 
     def coefficients(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the spline's coefficients at `inner` from what stands at `box`; leading axes are fields."""
-        from scipy import ndimage  # a tenth of a second to import, which moments do without
-
         weights = np.concatenate([PREFILTER[:0:-1], PREFILTER])
         for axis in range(-len(self.shape), 0):
-            vectors = ndimage.correlate1d(vectors, weights, axis, mode="mirror")
+            vectors = correlate1d(vectors, weights, axis, mode="mirror")
         inside: tuple[Any, ...] = (..., *self.inner)
         coefficients: NDArray[np.float64] = vectors[inside]
         return coefficients

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from scipy import ndimage
+
 from gpu_stackcorr.backends.base import Array
+
+scipy_gaussian_filter: Any = ndimage.gaussian_filter
 
 
 def gaussian_filter(
@@ -18,13 +22,10 @@ def gaussian_filter(
     truncate: float = 4.0,
 ) -> Array:
     """See ``Backend.gaussian_filter``. The result is in native byte order."""
-    from scipy import ndimage  # a tenth of a second to import, which moments do without
-
-    smooth: Any = ndimage.gaussian_filter
     output = None
     if not image.dtype.isnative:  # SciPy would copy it whole, beside the result
         image = output = image.astype(image.dtype.newbyteorder("="))
-    result: Array = smooth(
+    result: Array = scipy_gaussian_filter(
         image, list(sigma), output=output, mode=list(mode), cval=cval, truncate=truncate, axes=tuple(axes)
     )
     return result

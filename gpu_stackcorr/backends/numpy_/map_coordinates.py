@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
+from scipy import ndimage
 
 from gpu_stackcorr.backends.base import Array
 
 from .interpolation import CHUNK, Source, boxes, fill_value, place, round_to, sample
+
+scipy_map_coordinates: Any = ndimage.map_coordinates
 
 
 def map_coordinates(
@@ -20,9 +23,6 @@ def map_coordinates(
     At order 0, where the result has the dtype of the image, a coordinate that is NaN, infinite or beyond 2^62 gives
     `cval`; else it is SciPy's affair.
     """
-    from scipy import ndimage  # a tenth of a second to import, which moments do without
-
-    sample_spline: Any = ndimage.map_coordinates
     native = image.dtype.newbyteorder("=")
     dtype = native if dtype is None else np.dtype(dtype)
     shape = coordinates.shape[1:]
@@ -32,7 +32,9 @@ def map_coordinates(
     own = dtype.newbyteorder("=") == native if order == 0 else not image.dtype.isnative
     if own:  # SciPy would pass labels through float64, and copy an image in foreign byte order whole
         return _sampled(image, points, order, mode, cval, dtype).reshape(shape)
-    result: Array = sample_spline(image, points, output=dtype, order=order, mode=mode, cval=cval, prefilter=False)
+    result: Array = scipy_map_coordinates(
+        image, points, output=dtype, order=order, mode=mode, cval=cval, prefilter=False
+    )
     return result.reshape(shape)
 
 

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from gpu_stackcorr.backends.base import Array
+
+scipy_spline_filter1d: Any = ndimage.spline_filter1d
 
 SHORT = 18
 """Samples below which SciPy's filter is not right in mode reflect."""
@@ -31,14 +34,11 @@ def _filtered(image: Array, order: int, axis: int, mode: str) -> Array:
     order 5 1e-3 at n = 3, below 1e-13 from n = 18 on. There the axis is written out beyond both ends, by whole
     reflections of it, so that the longer line goes on as the shorter one does.
     """
-    from scipy import ndimage  # a tenth of a second to import, which moments do without
-
-    filter_axis: Any = ndimage.spline_filter1d
     n = image.shape[axis]
     margin = 0 if mode not in REFLECTING or not 1 < n < SHORT else n * -(-SHORT // n)
     if margin:
         image = np.pad(
             image, [(margin, margin) if a == axis % image.ndim else (0, 0) for a in range(image.ndim)], "symmetric"
         )
-    coefficients: Array = filter_axis(image, order, axis=axis, output=np.float64, mode=mode)
+    coefficients: Array = scipy_spline_filter1d(image, order, axis=axis, output=np.float64, mode=mode)
     return coefficients[(slice(None),) * (axis % image.ndim) + (slice(margin, margin + n),)]
