@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d
 
 from .random_fields import Box, grow_box
 
@@ -84,6 +83,8 @@ class ControlGrid(NamedTuple):
 
     def coefficients(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the spline's coefficients at `inner` from what stands at `box`; leading axes are fields."""
+        from scipy.ndimage import correlate1d  # slow to import, and moments do without
+
         weights = np.concatenate([PREFILTER[:0:-1], PREFILTER])
         for axis in range(-len(self.shape), 0):
             vectors = correlate1d(vectors, weights, axis, mode="mirror")

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gpu_stackcorr.backends.base import Array
-from gpu_stackcorr.backends.numpy_ import gaussian as specification
 from gpu_stackcorr.threads import allowed_threads
 
 from .boundary import MODES
@@ -136,6 +135,8 @@ def gaussian_filter(
     """See ``Backend.gaussian_filter``. The result is in native byte order."""
     wide = [width for width in sigma if width > SMALLEST_SIGMA]
     if not all(0 <= filter_radius(width, truncate) <= LARGEST_RADIUS for width in wide):
+        from gpu_stackcorr.backends.numpy_ import gaussian as specification  # brings scipy.ndimage
+
         return specification.gaussian_filter(image, sigma, axes=axes, mode=mode, cval=cval, truncate=truncate)
     smooth = np.empty(image.shape, image.dtype.newbyteorder("="))
     if not wide or image.size == 0:

@@ -12,7 +12,6 @@ from numpy.typing import DTypeLike
 
 from gpu_stackcorr.backends.base import Array
 from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
-from gpu_stackcorr.backends.numpy_.map_coordinates import map_coordinates as specification
 
 from .compiler import borrowing
 from .flat_images import as_bytes, as_words, flatten, in_a_row, is_flat, is_too_large, lift, limits_of
@@ -35,7 +34,9 @@ def map_coordinates(
     if not image.size or not coordinates.size:
         return np.full(coordinates.shape[1:], fill_value(cval, dtype), dtype)
     if (order == 0 and dtype.newbyteorder("=") != native) or is_too_large(image):
-        return specification(image, coordinates, order=order, mode=mode, cval=cval, dtype=dtype)
+        from gpu_stackcorr.backends.numpy_ import map_coordinates as specification  # brings scipy.ndimage
+
+        return specification.map_coordinates(image, coordinates, order=order, mode=mode, cval=cval, dtype=dtype)
     ndim, shape = len(coordinates), coordinates.shape[1:]
     result = np.empty(shape or (1,), dtype.newbyteorder("="))
     points = coordinates.reshape(ndim, *result.shape)

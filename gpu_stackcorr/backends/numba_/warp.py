@@ -19,7 +19,6 @@ import numpy as np
 
 from gpu_stackcorr.backends.base import SPLINE_PADDING, Array
 from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
-from gpu_stackcorr.backends.numpy_.warp import warp as specification
 
 from .compiler import borrowing
 from .flat_images import as_bytes, as_words, flatten, in_a_row, is_flat, is_too_large, lift, limits_of
@@ -59,7 +58,10 @@ def _warp(
     batch = [axis for axis in range(image.ndim) if axis not in axes]
     one = image[tuple(slice(None) if axis in axes else slice(1) for axis in range(image.ndim))]
     if order < 2 and is_too_large(one):
-        return specification(image, displacement, axes=axes, order=order, mode=mode, cval=cval), False
+        from gpu_stackcorr.backends.numpy_ import warp as specification  # brings scipy.ndimage
+
+        warped = specification.warp(image, displacement, axes=axes, order=order, mode=mode, cval=cval)
+        return warped, False
     result = np.empty(image.shape, image.dtype.newbyteorder("="))
     if not result.size:
         return result, False
