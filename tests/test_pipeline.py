@@ -155,6 +155,7 @@ def test_the_volume_is_never_held_whole(threads):
     array = array_of(n=70)
     least = smallest_memory(array, MEMBERS, threads)
     each = array[0].nbytes
+    correlate_volume(array, MEMBERS, reference=60, threads=threads, seed=1)  # to compile holds on to some arguments
     for extra in (0, 9):
         volume = Lazy(array)
         budget = least + (threads + 2) * extra * each
