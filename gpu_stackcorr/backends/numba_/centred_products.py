@@ -14,7 +14,7 @@ from gpu_stackcorr.backends.base import Array
 
 from .centred_sums import ask_for
 from .compiler import REASSOCIATED, borrowing, jit
-from .cross_blocks import Part
+from .cross_blocks import Part, subtract_valid
 from .flat_images import flatten, is_flat
 from .products import add_products
 
@@ -110,8 +110,8 @@ def _centre_valid(
         total += _take_valid(values[at : at + columns], valid[to : to + columns], packed[to : to + columns])
     mean = total / count
     deviations, keep = packed[: rows * columns], valid[: rows * columns]
-    residual = _subtract_valid(deviations, keep, mean) / count
-    _subtract_valid(deviations, keep, residual)
+    residual = subtract_valid(deviations, keep, mean) / count
+    subtract_valid(deviations, keep, residual)
     return mean + residual, _squares_less(deviations, 0.0)
 
 
@@ -141,16 +141,6 @@ def _subtract(row: Any, value: Any) -> Any:
     total = 0.0
     for k in range(row.size):
         row[k] -= value
-        total += row[k]
-    return total
-
-
-@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
-def _subtract_valid(row: Any, keep: Any, value: Any) -> Any:
-    """Subtract a number where pixels count, and return the sum of what is left."""
-    total = 0.0
-    for k in range(row.size):
-        row[k] = row[k] - value if keep[k] != 0.0 else 0.0
         total += row[k]
     return total
 

@@ -212,16 +212,16 @@ def centre(packed: Any, valid: Any, length: int, end: int, counts: Any, means: A
         count = max(counts[block], 1)
         for n in range(len(squares)):
             row = packed[block, n, :length]
-            mean = _subtract(row, keep, 0.0) / count
-            residual = _subtract(row, keep, mean) / count
-            _subtract(row, keep, residual)
+            mean = subtract_valid(row, keep, 0.0) / count
+            residual = subtract_valid(row, keep, mean) / count
+            subtract_valid(row, keep, residual)
             packed[block, n, length:end] = 0.0
             means[n, block] = mean + residual
             squares[n] += _float_squares(row)
 
 
-@jit(fastmath=REASSOCIATED)  # type: ignore[untyped-decorator]
-def _subtract(row: Any, keep: Any, value: float) -> Any:
+@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
+def subtract_valid(row: Any, keep: Any, value: float) -> Any:
     """Subtract a number where pixels count, blank the others, and return the sum."""
     total = 0.0
     for k in range(row.size):
