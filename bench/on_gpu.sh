@@ -17,6 +17,7 @@ mkdir -p "$folder" || exit 2
 folder=$(cd "$folder" && pwd)
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} REQUIRE_GPU=1 PYTHONDONTWRITEBYTECODE=1
 export GPU_STACKCORR_CACHE_DIR=$folder/code  # empty: the first use of a kernel is measured as well
+export BROKEN_DEVICE_LOG=$folder/broken_device.log PATH=$PATH:/usr/local/cuda/bin
 tiny=()
 tests=(tests)
 checked='filters or elastic or battery or all_pairs or map_coordinates or nan'
