@@ -2,8 +2,8 @@
 
     python bench/gpu/run_tests.py [ARGUMENTS OF PYTEST]
 
-With pytest-xdist the processes share all tests, and one whose device a kernel has broken is replaced; without, each file
-has a process of its own. Interrupted, it says what it knows. Exit status 1 where a test failed or none was found.
+With pytest-xdist the processes share all tests, and one whose device a kernel has broken is replaced; without it, each
+file has a process of its own. Interrupted, it says what it knows. Exit status 1 where a test failed or none was found.
 """
 
 from __future__ import annotations
