@@ -74,18 +74,20 @@ template <int P> struct Power {  // sum y and sum y^2
 //         turn; alone (N, blocks), products (references, N, blocks). ALIGNED: every row of y begins on 16 bytes and
 //         every row of x on 16 / PY. Otherwise a unit of y is cut where its row begins, x is shifted to it, and both
 //         may begin anywhere; 16 bytes before and behind all references may then be read.
-// Thread  lane l takes unit l % units of rows l / units, l / units + 32 / units, ...: 4 loads of 16 bytes of y in
-//         flight. Bytes of a unit that belong to other cells are set to 0.
+// Thread  lane l takes unit l % units of rows l / units, l / units + 32 / units, ...: AHEAD of them of S slices are a
+//         turn, and the words of the next turn, of these slices or of the warp's next ones, are on their way while one
+//         is added up. Bytes of a unit that belong to other cells are set to 0.
 template <int PY, int PX, int K, int S, bool ALIGNED>
 __global__ void __launch_bounds__(32 * WARPS, 2)
     sum_integers(const u8* __restrict__ slices, const u8* __restrict__ references, i64 plane, int reference_count,
                  const int* __restrict__ rows, const int* __restrict__ columns, int block_columns, i64 blocks,
                  int height, int width, i64 slice_count, int slice_warps, u32 flip, Alone<i64>* __restrict__ alone,
                  i64* __restrict__ products) {
-  constexpr int AHEAD = S == 1 && K <= 4 ? 4 : 2, COUNT = power_of_two(S * (2 + K));
+  constexpr int AHEAD = (ALIGNED ? 2 : 1) * (S == 1 && K <= 4 ? 2 : 1), COUNT = power_of_two(S * (2 + K));
   typedef typename BlockSum<PY * PX>::type Sum;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, spread = WARPS / slice_warps;
   const u64 begin = (u64)slices, end = begin + (u64)slice_count * height * width * PY;
+  const i64 stride = (i64)gridDim.y * slice_warps * S;
   for (i64 block = (i64)blockIdx.x * spread + warp / slice_warps; block < blocks; block += (i64)gridDim.x * spread) {
     const int top = rows[block / block_columns], bottom = rows[block / block_columns + 1];
     const int left = columns[block % block_columns], right = columns[block % block_columns + 1];
@@ -93,54 +95,72 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
     const int first_unit = ALIGNED ? left * PY / WORD : 0;
     const int touched = ALIGNED ? (right * PY + WORD - 1) / WORD - first_unit
                                 : ((right - left) * PY + 2 * WORD - 1 - PY) / WORD;
-    const int units = max(1, touched);
-    const int step = 32 / units, unit = lane % units;
-    const int start = lane / units < step ? top + lane / units : bottom;
-    for (i64 first = ((i64)blockIdx.y * slice_warps + warp % slice_warps) * S; first < slice_count;
-         first += (i64)gridDim.y * slice_warps * S) {
+    const int units = max(1, touched), step = 32 / units, unit = lane % units;
+    const int own = lane / units < step ? lane / units : bottom;  // the first of the lane's rows, from a turn's first
+
+    // Where row y of the block begins, and bytes that lie before that in the lane's unit.
+    const auto row_at = [&](i64 slice, int y) {
+      return begin + (u64)((slice * height * width + left) * PY) + (u64)y * (width * PY);
+    };
+    const auto bytes_before = [&](u64 row_begin) {
+      return ALIGNED ? left * PY % WORD - unit * WORD : (int)(row_begin % WORD) - unit * WORD;
+    };
+    const auto bytes_until = [&](int before) { return min(WORD, before + (right - left) * PY); };
+    // Beyond the last slice that one again, not written.
+    const auto slice_of = [&](i64 first, int s) { return min(first + s, slice_count - 1); };
+
+    const auto load = [&](uint4(&word)[AHEAD][S], i64 first, int row) {
+#pragma unroll
+      for (int a = 0; a < AHEAD; a++)
+#pragma unroll
+        for (int s = 0; s < S; s++) {
+          const int y = row + own + a * step;
+          const u64 row_begin = row_at(slice_of(first, s), y);
+          const int before = bytes_before(row_begin), low = max(0, before), high = bytes_until(before);
+          const u64 at = row_begin - (i64)before;
+          word[a][s] = make_uint4(0, 0, 0, 0);
+          if (y < bottom && low < high && first < slice_count) {
+            const bool inside = ALIGNED || (at >= begin && at + WORD <= end);
+            word[a][s] = inside ? __ldcs((const uint4*)at) : load_border((const u8*)at, low, high);
+          }
+        }
+    };
+
+    i64 first = ((i64)blockIdx.y * slice_warps + warp % slice_warps) * S;
+    uint4 word[AHEAD][S];
+    load(word, first, top);
+    for (; first < slice_count; first += stride) {
       Power<PY> power[S] = {};
       Product<PY, PX> product[S][K] = {};
-      u64 origin[S];  // where row 0 of the block column begins
-#pragma unroll
-      for (int s = 0; s < S; s++) {
-        const i64 slice = min(first + s, slice_count - 1);  // beyond the end the last one again, not written
-        origin[s] = begin + (u64)((slice * height * width + left) * PY);
-      }
+      const int turns = max(1, (bottom - top + step * AHEAD - 1) / (step * AHEAD));
 #pragma unroll 1
-      for (int row = start; row < bottom; row += step * AHEAD) {
-        uint4 word[AHEAD][S];
-        i64 from[AHEAD][ALIGNED ? 1 : S];  // of x, at the first pixel of the unit
-#pragma unroll
-        for (int a = 0; a < AHEAD; a++)
-#pragma unroll
-          for (int s = 0; s < S; s++) {
-            const int y = row + a * step;
-            const u64 row_begin = origin[s] + (u64)y * (width * PY);
-            const int before = ALIGNED ? left * PY % WORD - unit * WORD : (int)(row_begin % WORD) - unit * WORD;
-            const u64 at = row_begin - (i64)before;
-            const int low = max(0, before), high = min(WORD, before + (right - left) * PY);
-            word[a][s] = make_uint4(0, 0, 0, 0);
-            if (y < bottom && low < high) {
-              const bool inside = ALIGNED || (at >= begin && at + WORD <= end);
-              const uint4 raw = inside ? __ldcs((const uint4*)at) : load_border((const u8*)at, low, high);
-              word[a][s].x = (raw.x ^ flip) & bytes_below(high) & ~bytes_below(low);
-              word[a][s].y = (raw.y ^ flip) & bytes_below(high - 4) & ~bytes_below(low - 4);
-              word[a][s].z = (raw.z ^ flip) & bytes_below(high - 8) & ~bytes_below(low - 8);
-              word[a][s].w = (raw.w ^ flip) & bytes_below(high - 12) & ~bytes_below(low - 12);
-            }
-            // A unit that is not read stands at the first pixel, where there is something of x to be multiplied by 0.
-            if (!ALIGNED || s == 0)
-              from[a][ALIGNED ? 0 : s] =
-                  y < bottom && low < high ? (i64)y * width + left - before / PY
-                                           : ALIGNED ? 0 : (i64)top * width + left;
-          }
+      for (int turn = 0; turn < turns; turn++) {
+        const int row = top + turn * step * AHEAD;
+        uint4 next[AHEAD][S];
+        const bool is_last = turn == turns - 1;
+        load(next, is_last ? first + stride : first, is_last ? top : row + step * AHEAD);
 #pragma unroll
         for (int a = 0; a < AHEAD; a++) {
+          const int y = row + own + a * step;
           u32 bytes[S][PY][4 / PY];
+          i64 from[ALIGNED ? 1 : S];  // of x, at the first pixel of the unit
 #pragma unroll
           for (int s = 0; s < S; s++) {
-            split(bytes[s], word[a][s]);
+            const int before = bytes_before(row_at(slice_of(first, s), y)), low = max(0, before);
+            const int high = bytes_until(before);
+            const bool is_read = y < bottom && low < high;
+            uint4 own_bytes = word[a][s];
+            own_bytes.x = (own_bytes.x ^ flip) & bytes_below(high) & ~bytes_below(low);
+            own_bytes.y = (own_bytes.y ^ flip) & bytes_below(high - 4) & ~bytes_below(low - 4);
+            own_bytes.z = (own_bytes.z ^ flip) & bytes_below(high - 8) & ~bytes_below(low - 8);
+            own_bytes.w = (own_bytes.w ^ flip) & bytes_below(high - 12) & ~bytes_below(low - 12);
+            if (!is_read) own_bytes = make_uint4(0, 0, 0, 0);
+            split(bytes[s], own_bytes);
             power[s].add(bytes[s]);
+            // A unit that is not read stands at the first pixel, where there is something of x to be multiplied by 0.
+            if (!ALIGNED || s == 0)
+              from[ALIGNED ? 0 : s] = is_read ? (i64)y * width + left - before / PY
+                                              : ALIGNED ? 0 : (i64)top * width + left;
           }
 #pragma unroll
           for (int k = 0; k < K; k++) {
@@ -150,13 +170,17 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
             for (int s = 0; s < S; s++) {
 #pragma unroll
               for (int p = 0; p < PX; p++) {
-                if (ALIGNED && s == 0) load_aligned(x[p], reference + p * plane + from[a][0]);
-                if (!ALIGNED) load_unaligned(x[p], reference + p * plane + from[a][ALIGNED ? 0 : s]);
+                if (ALIGNED && s == 0) load_aligned(x[p], reference + p * plane + from[0]);
+                if (!ALIGNED) load_unaligned(x[p], reference + p * plane + from[ALIGNED ? 0 : s]);
               }
               product[s][k].add(bytes[s], x);
             }
           }
         }
+#pragma unroll
+        for (int a = 0; a < AHEAD; a++)
+#pragma unroll
+          for (int s = 0; s < S; s++) word[a][s] = next[a][s];
       }
       Sum value[COUNT] = {};
 #pragma unroll
@@ -172,12 +196,18 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
   }
 }
 
-// The planes of bytes of a reference, the highest bit of every pixel turned where `flip` says so. Grid-stride.
+// The planes of bytes of references (count, pixels), the highest bit of every pixel turned where `flip` says so.
+// Launch  grid (pixels / 256, count), strided over.
 template <class T>
-__global__ void split_bytes(const T* __restrict__ image, u8* __restrict__ planes, i64 plane, i64 pixels, u32 flip) {
-  for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < pixels; i += (i64)gridDim.x * blockDim.x) {
-    const u32 value = image[i] ^ flip;
-    planes[i] = (u8)value;
-    if (sizeof(T) == 2) planes[plane + i] = (u8)(value >> 8);
+__global__ void split_bytes(const T* __restrict__ images, u8* __restrict__ planes, i64 count, i64 plane, i64 pixels,
+                            u32 flip) {
+  for (i64 k = blockIdx.y; k < count; k += gridDim.y) {
+    const T* const image = images + k * pixels;
+    u8* const own = planes + k * sizeof(T) * plane;
+    for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < pixels; i += (i64)gridDim.x * blockDim.x) {
+      const u32 value = image[i] ^ flip;
+      own[i] = (u8)value;
+      if (sizeof(T) == 2) own[plane + i] = (u8)(value >> 8);
+    }
   }
 }

@@ -8,13 +8,18 @@
 //             differences of rounded means would leave eight digits.
 //
 // Layout  alone_x, alone_y and counts have a step from a reference to the next and from a slice to the next, 0 where
-//         they do not depend on it; products (K, N, blocks). out (6, K, N, cells): count, x, y, xx, yy, xy, as sums or
-//         as means and centred sums. Cell (i, j) has the block rows row_cells[i]..row_cells[i + 1] - 1, likewise
-//         columns.
-// Launch  grid (cells, N, K), strided over; one thread block a cell and pair, of one warp or of WARPS.
+//         they do not depend on it; products (K, N, blocks). Cell (i, j) has the block rows row_cells[i]..
+//         row_cells[i + 1] - 1, likewise columns. Results of integers are sums, and of float64 their moments:
+//             of_x (3, K, x_slices, cells) i64      count, x, xx      moments_of_x (2, ...) double  mean, ss
+//             of_y (3, K, N, cells) i64             y, yy, xy         moments_of_y (3, ...) double  mean, ss, ss_xy
+//         of floats alone the moments: of_x (3, ...) double count, mean, ss; of_y (3, ...) double. x_slices is 1 where
+//         what x has does not depend on the slice, else N.
+// Launch  grid (cells, N, K), strided over; one thread block a cell and pair, of one warp or of WARPS. SMALL, for cells of
+//         few blocks: grid (cells / 256, N, K), block 256, a thread a cell.
 // Order   Thread t takes blocks t, t + threads, ...; then the lanes of a warp, then the warps. The number of threads
 //         depends on the number of blocks of a cell alone.
-// Floor   The sums of stage 1, once a reference: about 1 % of the bytes of the slices.
+// Floor   The sums of stage 1, once a reference, and the results: about 2 % of the bytes of slices of uint8 in cells of
+//         48 x 64. A warp a cell took as long as half of stage 1 on an H200, with one block a cell: 31 idle lanes.
 #include "block_sums.cuh"
 
 template <class T> struct Cell;
@@ -79,52 +84,123 @@ template <class T> __device__ __forceinline__ void add_lanes(Cell<T>& cell) {
   }
 }
 
-template <class T>
-__global__ void __launch_bounds__(32 * WARPS)
+// Where results go.
+template <class T> struct Results {
+  T *of_x, *of_y;
+  double *moments_of_x, *moments_of_y;
+};
+
+// The integer nearest to sum / count, half upwards.
+__device__ __forceinline__ i64 nearest_mean(i64 sum, i64 count) {
+  const i64 twice = 2 * sum + count, quotient = twice / (2 * count);
+  return quotient - (quotient * 2 * count > twice);
+}
+
+// Writes a cell, `at` of those of x and of y; they have `x_step` and `y_step` in all.
+__device__ __forceinline__ void write(const Cell<double>& cell, const Results<double>& to, bool with_x, i64 x_at,
+                                      i64 x_step, i64 y_at, i64 y_step) {
+  if (with_x) to.of_x[x_at] = cell.v[0], to.of_x[x_at + x_step] = cell.v[1], to.of_x[x_at + 2 * x_step] = cell.v[3];
+  to.of_y[y_at] = cell.v[2], to.of_y[y_at + y_step] = cell.v[4], to.of_y[y_at + 2 * y_step] = cell.v[5];
+}
+// Integers with moments as `Moments.from_sums` has them, operation by operation.
+__device__ __forceinline__ void write(const Cell<i64>& cell, const Results<i64>& to, bool with_x, i64 x_at, i64 x_step,
+                                      i64 y_at, i64 y_step) {
+  const i64 n = cell.v[0], x = cell.v[1], y = cell.v[2], safe = max(n, 1ll);
+  const i64 shift_x = nearest_mean(x, safe), shift_y = nearest_mean(y, safe);
+  const double rest_x = (double)(x - n * shift_x), rest_y = (double)(y - n * shift_y);
+  const u64 a = shift_x, b = shift_y;
+  const i64 xx = (i64)((u64)cell.v[3] - 2 * a * (u64)x + (u64)n * a * a);
+  const i64 yy = (i64)((u64)cell.v[4] - 2 * b * (u64)y + (u64)n * b * b);
+  const i64 xy = (i64)((u64)cell.v[5] - b * (u64)x - a * (u64)y + (u64)n * a * b);
+  const double mean_x = rest_x / (double)safe, mean_y = rest_y / (double)safe;
+  if (with_x) {
+    to.of_x[x_at] = n, to.of_x[x_at + x_step] = x, to.of_x[x_at + 2 * x_step] = cell.v[3];
+    to.moments_of_x[x_at] = (double)shift_x + mean_x;
+    to.moments_of_x[x_at + x_step] = (double)xx - rest_x * mean_x;
+  }
+  to.of_y[y_at] = y, to.of_y[y_at + y_step] = cell.v[4], to.of_y[y_at + 2 * y_step] = cell.v[5];
+  to.moments_of_y[y_at] = (double)shift_y + mean_y;
+  to.moments_of_y[y_at + y_step] = (double)yy - rest_y * mean_y;
+  to.moments_of_y[y_at + 2 * y_step] = (double)xy - rest_x * mean_y;
+}
+
+// The blocks of one cell.
+struct Blocks {
+  int top, left, across, pitch;
+  i64 area;
+
+  __device__ __forceinline__ Blocks(const int* row_cells, const int* column_cells, i64 cell, int cells_x, int pitch)
+      : top(row_cells[cell / cells_x]), left(column_cells[cell % cells_x]),
+        across(column_cells[cell % cells_x + 1] - left), pitch(pitch),
+        area((i64)(row_cells[cell / cells_x + 1] - top) * across) {}
+  __device__ __forceinline__ i64 at(i64 i) const { return (top + i / across) * pitch + left + i % across; }
+};
+
+// What stage 1 wrote of a pair, by blocks.
+template <class T> struct Pair {
+  const Alone<T>*x, *y;
+  const T* products;
+  const i64* counts;
+
+  // The shifts of the first block that has pixels.
+  __device__ __forceinline__ void take_shifts(const Blocks& blocks, T& shift_x, T& shift_y) const {
+    i64 first = 0;
+    while (first + 1 < blocks.area && !counts[blocks.at(first)]) first++;
+    shift_x = blocks.area ? x[blocks.at(first)].shift : T(0);
+    shift_y = blocks.area ? y[blocks.at(first)].shift : T(0);
+  }
+  // The sum of blocks `first`, `first` + `step`, ...
+  __device__ __forceinline__ Cell<T> sum(const Blocks& blocks, i64 first, i64 step, T from_x, T from_y) const {
+    Cell<T> total = {{0, 0, 0, 0, 0, 0}};
+    for (i64 i = first; i < blocks.area; i += step) {
+      const i64 b = blocks.at(i);
+      total.add(Cell<T>::of(counts[b], x[b], y[b], products[b], from_x, from_y));
+    }
+    return total;
+  }
+};
+
+template <class T, bool SMALL>
+__global__ void __launch_bounds__(32 * WARPS, 2)
     total_cells(const Alone<T>* __restrict__ alone_x, i64 x_reference_step, i64 x_slice_step,
                 const Alone<T>* __restrict__ alone_y, i64 y_reference_step, i64 y_slice_step,
                 const T* __restrict__ products, const i64* __restrict__ counts, i64 count_reference_step,
                 i64 count_slice_step, const int* __restrict__ row_cells, const int* __restrict__ column_cells,
                 int cells_y, int cells_x, int block_columns, i64 blocks, i64 references, i64 slices, T offset_x,
-                T offset_y, T* __restrict__ out) {
+                T offset_y, i64 x_slices, T* __restrict__ of_x, T* __restrict__ of_y, double* __restrict__ moments_of_x,
+                double* __restrict__ moments_of_y) {
   constexpr bool IS_FLOAT = T(1) / T(2) > T(0);
-  __shared__ T kept[WARPS][6];
+  __shared__ T kept[SMALL ? 1 : WARPS][6];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  const i64 cells = (i64)cells_y * cells_x;
+  const i64 cells = (i64)cells_y * cells_x, own = SMALL ? threadIdx.x : 0, step = SMALL ? blockDim.x : 1;
+  const Results<T> out = {of_x, of_y, moments_of_x, moments_of_y};
   for (i64 k = blockIdx.z; k < references; k += gridDim.z)
     for (i64 n = blockIdx.y; n < slices; n += gridDim.y)
-      for (i64 cell = blockIdx.x; cell < cells; cell += gridDim.x) {
-        const int top = row_cells[cell / cells_x], left = column_cells[cell % cells_x];
-        const int across = column_cells[cell % cells_x + 1] - left;
-        const i64 area = (i64)(row_cells[cell / cells_x + 1] - top) * across;
+      for (i64 cell = blockIdx.x * step + own; cell < cells; cell += gridDim.x * step) {
         const Alone<T>* const x = alone_x + k * x_reference_step + n * x_slice_step;
-        const Alone<T>* const y = alone_y + k * y_reference_step + n * y_slice_step;
         const i64* const count = counts + k * count_reference_step + n * count_slice_step;
-        const auto block = [&](i64 i) { return (top + i / across) * block_columns + left + i % across; };
+        const Blocks of_cell(row_cells, column_cells, cell, cells_x, block_columns);
+        const Pair<T> pair = {x, alone_y + k * y_reference_step + n * y_slice_step,
+                              products + (k * slices + n) * blocks, count};
         T from_x = offset_x, from_y = offset_y;
-        if (IS_FLOAT) {
-          i64 first = 0;
-          while (first + 1 < area && !count[block(first)]) first++;
-          from_x = area ? x[block(first)].shift : T(0), from_y = area ? y[block(first)].shift : T(0);
-        }
-        Cell<T> sum = {{0, 0, 0, 0, 0, 0}};
-        for (i64 i = threadIdx.x; i < area; i += blockDim.x)
-          sum.add(Cell<T>::of(count[block(i)], x[block(i)], y[block(i)], products[(k * slices + n) * blocks + block(i)],
-                              from_x, from_y));
-        add_lanes(sum);
-        __syncthreads();  // of the cell before, `kept` has been read
-        if (lane == 0)
-#pragma unroll
-          for (int i = 0; i < 6; i++) kept[warp][i] = sum.v[i];
-        __syncthreads();
-        if (warp == 0) {
-#pragma unroll
-          for (int i = 0; i < 6; i++) sum.v[i] = lane < warps ? kept[lane][i] : T(0);
+        if (IS_FLOAT) pair.take_shifts(of_cell, from_x, from_y);
+        Cell<T> sum = pair.sum(of_cell, SMALL ? 0 : threadIdx.x, SMALL ? 1 : blockDim.x, from_x, from_y);
+        if constexpr (!SMALL) {
           add_lanes(sum);
-          sum.move(from_x, from_y);
+          __syncthreads();  // of the cell before, `kept` has been read
+          if (lane == 0)
 #pragma unroll
-          for (int i = 0; i < 6; i++)
-            if (lane == 0) out[((i * references + k) * slices + n) * cells + cell] = sum.v[i];
+            for (int i = 0; i < 6; i++) kept[warp][i] = sum.v[i];
+          __syncthreads();
+          if (warp == 0) {
+#pragma unroll
+            for (int i = 0; i < 6; i++) sum.v[i] = lane < warps ? kept[lane][i] : T(0);
+            add_lanes(sum);
+          }
         }
+        sum.move(from_x, from_y);
+        if (SMALL || threadIdx.x == 0)
+          write(sum, out, n < x_slices, (k * x_slices + n) * cells + cell, references * x_slices * cells,
+                (k * slices + n) * cells + cell, references * slices * cells);
       }
 }

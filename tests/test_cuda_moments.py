@@ -44,6 +44,10 @@ def linspace(n, cells):
 def assert_same(one, two):
     for a, b in zip(one.arrays(), two.arrays(), strict=True):
         np.testing.assert_array_equal(a, b)
+    assert (one.sums is None) == (two.sums is None)
+    if one.sums is not None:
+        for a, b in zip(one.sums.arrays(), two.sums.arrays(), strict=True):
+            np.testing.assert_array_equal(a, b)
     assert (one.cells is None) == (two.cells is None)
     if one.cells is not None:
         assert_same(one.cells, two.cells)
@@ -131,6 +135,31 @@ def test_sums_of_more_than_int64_pixels(cuda, monkeypatch):
     assert found.cells.sums.xx.dtype == object
     assert_same(found, plain)
     assert_same(cuda.moments([x], y)[0], plain.with_cells(None))
+
+
+@pytest.mark.parametrize("width", [64, 49])
+@pytest.mark.parametrize("references", [1, 3])
+@pytest.mark.parametrize("dtype", ["u1", "i2"])
+def test_warps_take_slices_in_turn(cuda, monkeypatch, dtype, references, width):
+    x, y = images(dtype, (references, 50, width), 1), images(dtype, (41, 50, width), 2)
+    edges = linspace(50, 2), linspace(width, 3)
+    expected = SPECIFICATION.moments(list(x), y, tiles=edges)
+    monkeypatch.setattr(cuda.device, "multiprocessors", 1)
+    monkeypatch.setattr(block_sums, "THREAD_BLOCKS", 2)
+    for one, two in zip(cuda.moments(list(x), y, tiles=edges), expected, strict=True):
+        assert_same(one, two)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+@pytest.mark.parametrize("rows", [100, 400, 5000])
+def test_cells_of_few_blocks_and_of_many(cuda, dtype, rows):
+    x, y = images(dtype, (2, rows, 40), 1), images(dtype, (3, rows, 40), 2)
+    edges = np.array([0, 1, rows]), linspace(40, 2)
+    check = assert_same if dtype == "u1" else assert_near
+    for one, two in zip(
+        cuda.moments(list(x), y, tiles=edges), SPECIFICATION.moments(list(x), y, tiles=edges), strict=True
+    ):
+        check(one, two)
 
 
 # Floats.

@@ -75,6 +75,7 @@ def moments(backend: CudaBackend) -> None:
         backend.moments([np.zeros((2, 3), x)], np.zeros((1, 2, 3), y), slice_mask=np.ones((2, 3), bool))
         for references, slices, width in product((1, 2, 3, 5), (1, 2), (16, 3)):
             backend.moments([np.zeros((2, width), x)] * references, np.zeros((slices, 2, width), y))
+        backend.moments([np.zeros((4000, 3), x)], np.zeros((1, 4000, 3), y))  # a cell of many blocks
 
 
 def cross_moments(backend: CudaBackend) -> None:

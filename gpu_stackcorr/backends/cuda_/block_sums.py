@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,8 +33,11 @@ PIXELS_A_LANE = 64
 WARPS = 8
 """Warps of a thread block; as in the kernels."""
 
-BLOCKS_A_WARP = 64
-"""Blocks of a cell up to which one warp adds them up."""
+THREAD_BLOCKS = 32
+"""Of the first stage that are enough for a multiprocessor: beyond them, warps take further slices in turn."""
+
+BLOCKS_A_THREAD, BLOCKS_A_WARP = 4, 64
+"""Blocks of a cell up to which one thread, or one warp, adds them up."""
 
 MOST_REFERENCES = 8
 """References that a launch takes: the sums of more do not fit into registers."""
@@ -65,6 +69,30 @@ class Steps(NamedTuple):
     sums: Array
     of_reference: int
     of_slice: int
+
+
+class Totals(NamedTuple):
+    """What cells have, as ``kernels/moments_total.cu`` writes it.
+
+    Attributes
+    ----------
+    shared : bool
+        Whether what x has is the same for all slices, and given once.
+    of_x, of_y : (3, K, 1 or n, cells) and (3, K, n, cells) arrays
+        Count, x and xx; y, yy and xy: exact sums, or means and centred sums.
+    moments_of_x, moments_of_y : (2, K, 1 or n, cells) and (3, K, n, cells) float64 arrays, optional
+        Means and centred sums, of exact sums.
+    """
+
+    shared: bool
+    of_x: Array
+    of_y: Array
+    moments_of_x: Array | None = None
+    moments_of_y: Array | None = None
+
+    def arrays(self) -> list[Array]:
+        """Return what there is of the four arrays, in turn."""
+        return [array for array in (self.of_x, self.of_y, self.moments_of_x, self.moments_of_y) if array is not None]
 
 
 class Sums(ABC):
@@ -114,8 +142,8 @@ class Sums(ABC):
 
     def bytes_a_slice(self) -> int:
         """Return the device memory that a slice takes beside itself."""
-        of_cells = self.blocks.cells[0] * self.blocks.cells[1]
-        return 8 * ((ALONE + self.count) * self.blocks.number + 6 * self.count * of_cells)
+        of_cells = prod(self.blocks.cells) + 1
+        return 8 * ((ALONE + self.count) * self.blocks.number + 11 * self.count * of_cells)
 
     def _launch(
         self, file: str, name: str, images: Sequence[Any], slices: int, slices_a_warp: int, results: Sequence[Any]
@@ -123,10 +151,12 @@ class Sums(ABC):
         """Launch a kernel of the first stage. With few slices a thread block takes several blocks of them."""
         groups = -(-slices // slices_a_warp)
         slice_warps = min(WARPS, 1 << (groups - 1).bit_length())
+        across, along = -(-self.blocks.number * slice_warps // WARPS), -(-groups // slice_warps)
+        turns = max(1, across * along // (THREAD_BLOCKS * self.device.multiprocessors))
         geometry = *self.grid[:2], np.int32(self.blocks.shape[1]), np.int64(self.blocks.number)
         counts = *map(np.int32, self.shape[1:]), np.int64(slices), np.int32(slice_warps)
         self.device.kernel(file, name)(
-            grid(-(-self.blocks.number * slice_warps // WARPS), -(-groups // slice_warps)),
+            grid(across, -(-along // turns)),
             (32 * WARPS,),
             (*images, *geometry, *counts, *results),
         )
@@ -141,29 +171,67 @@ class Sums(ABC):
         self._launch("moments_floats.cu", name, images, len(slices), 1, (*sums, counts))
         return *sums, counts
 
-    def _total(self, x: Steps, y: Steps, products: Array, counts: Steps, offsets: tuple[int, int] = (0, 0)) -> Array:
-        """Launch the second stage: return what cells have, (6, K, n, cells)."""
+    def _total(
+        self, x: Steps, y: Steps, products: Array, counts: Steps, offsets: tuple[int, int] = (0, 0)
+    ) -> list[Totals]:
+        """Launch the second stage: return what cells have, and behind it what exact sums over all cells are."""
+        blocks = self.blocks
+        cells = [self._of_cells(self.grid[2:], blocks.cells, blocks.blocks_a_cell(), x, y, products, counts, offsets)]
+        if self.exact and prod(blocks.cells) > 1:
+            edges = [self.device.to_device(np.array([0, n], np.int32)) for n in blocks.shape]
+            cells.append(self._of_cells(edges, (1, 1), blocks.number, x, y, products, counts, offsets))
+        return cells
+
+    def _of_cells(
+        self,
+        edges: Sequence[Array],
+        cells: tuple[int, int],
+        blocks_a_cell: int,
+        x: Steps,
+        y: Steps,
+        products: Array,
+        counts: Steps,
+        offsets: tuple[int, int],
+    ) -> Totals:
+        """Return what cells have that begin at these block rows and columns."""
         references, slices, number = products.shape
-        cells = self.blocks.cells
-        result = self.device.empty((6, references, slices, cells[0] * cells[1]), self.sum_dtype)
-        threads = 32 if self.blocks.blocks_a_cell() <= BLOCKS_A_WARP else 32 * WARPS
-        of_x, of_y, of_counts = ((each.sums, *map(np.int64, each[1:])) for each in (x, y, counts))
+        shared, area = x.of_slice == counts.of_slice == 0, prod(cells)
+        of_x = self.device.empty((3, references, 1 if shared else slices, area), self.sum_dtype)
+        of_y = self.device.empty((3, references, slices, area), self.sum_dtype)
+        moments: list[Array | None] = [None, None]
+        if self.exact:
+            moments = [self.device.empty(shape, np.float64) for shape in ((2, *of_x.shape[1:]), of_y.shape)]
+        is_small = blocks_a_cell <= BLOCKS_A_THREAD
+        threads = 32 if not is_small and blocks_a_cell <= BLOCKS_A_WARP else 32 * WARPS
+        given = [(each.sums, *map(np.int64, each[1:])) for each in (x, y, counts)]
         sizes = *map(np.int32, (*cells, self.blocks.shape[1])), *map(np.int64, (number, references, slices))
-        kernel = self.device.kernel("moments_total.cu", f"total_cells<{'long long' if self.exact else 'double'}>")
-        kernel(
-            grid(cells[0] * cells[1], slices, references),
+        name = f"total_cells<{'long long' if self.exact else 'double'}, {str(is_small).lower()}>"
+        self.device.kernel("moments_total.cu", name)(
+            grid(-(-area // threads) if is_small else area, slices, references),
             (threads,),
-            (*of_x, *of_y, products, *of_counts, *self.grid[2:], *sizes, *map(self.sum_dtype.type, offsets), result),
+            (
+                *given[0],
+                *given[1],
+                products,
+                *given[2],
+                *edges,
+                *sizes,
+                *map(self.sum_dtype.type, offsets),
+                np.int64(of_x.shape[2]),
+                of_x,
+                of_y,
+                *moments,
+            ),
         )
-        return result
+        return Totals(shared, of_x, of_y, *moments)
 
 
 class StoredSums(Sums):
     """Sums with slices as they lie in memory."""
 
     @abstractmethod
-    def of_slab(self, start: int, slab: Array) -> Array:
-        """Return sums, or counts, means and centred sums, (6, K, n, cells), of a slab whose first slice is `start`."""
+    def of_slab(self, start: int, slab: Array) -> list[Totals]:
+        """Return what cells have, and the whole, of a slab whose first slice is `start`."""
 
 
 class IntegerSums(StoredSums):
@@ -175,34 +243,41 @@ class IntegerSums(StoredSums):
         return cut_cells(edges, unit=unit, passes=WORDS_A_LANE, aligned=self.aligned)
 
     def _prepare(self, references: list[Array]) -> None:
-        images = [self.device.to_device(reference) for reference in references]
-        self.alone_x = self.device.empty((self.count, self.blocks.number, ALONE), np.int64)
-        for k, image in enumerate(images):  # each as its own slice
-            self.alone_x[k] = self._sum_pairs(image[None], image[None], (None, np.int64(0)) * 2)[0][0, 0]
+        images = stacked(self.device, references)
+        self.alone_x = self._sum_pairs(images[:1], images, (None, np.int64(0)) * 2)[0]
         self.counts = self.device.to_device(self.blocks.pixels().ravel())
         self._split(images)
 
-    def _split(self, images: list[Array]) -> None:
-        """Keep the references as planes of bytes; a single one of uint8 is that already."""
-        pixels, planes = images[0].size, self.x_kind.itemsize
+    def _split(self, images: Array) -> None:
+        """Keep the references as planes of bytes; those of uint8 whose units are whole are that already."""
+        count, pixels, planes = self.count, images[0].size, self.x_kind.itemsize
         self.plane = -(-pixels // WORD) * WORD
-        if self.count == planes == 1 and self.aligned and self.x_kind.name not in FLIPS and _is_aligned(images[0]):
-            self.planes, self.front = as_bytes(images[0]), 0
+        is_split = planes == 1 and self.x_kind.name not in FLIPS and pixels == self.plane
+        if is_split and self.aligned and _is_aligned(images):
+            self.planes, self.front = as_bytes(images), 0
             return
         self.front = WORD  # units begin before the first pixel, and end behind the last one
-        self.planes = self.device.empty((self.front + self.count * planes * self.plane + 2 * WORD,), np.uint8)
+        self.planes = self.device.empty((self.front + count * planes * self.plane + 2 * WORD,), np.uint8)
         unsigned = f"uint{8 * planes}"
-        kernel = self.device.kernel("moments.cu", f"split_bytes<{TYPES[unsigned]}>")
         flip = np.uint32(FLIPS.get(self.x_kind.name, 0) & ((1 << 8 * planes) - 1))
-        sizes = np.int64(self.plane), np.int64(pixels), flip
-        for k, image in enumerate(images):
-            kernel(grid(-(-pixels // 256)), (256,), (image.view(unsigned), self._planes_from(k), *sizes))
+        self.device.kernel("moments.cu", f"split_bytes<{TYPES[unsigned]}>")(
+            grid(-(-pixels // 256), count),
+            (256,),
+            (
+                images.view(unsigned),
+                self._planes_from(0),
+                np.int64(count),
+                np.int64(self.plane),
+                np.int64(pixels),
+                flip,
+            ),
+        )
 
     def _planes_from(self, k: int) -> Array:
         """Return the bytes from the k-th reference on."""
         return self.planes[self.front + k * self.x_kind.itemsize * self.plane :]
 
-    def of_slab(self, start: int, slab: Array) -> Array:
+    def of_slab(self, start: int, slab: Array) -> list[Totals]:
         if self.aligned:
             slab = _aligned(self.device, slab)
         count, number = len(slab), self.blocks.number
@@ -238,7 +313,7 @@ class CentredSums(StoredSums):
         self.alone_x = self._sum_centred(self.images, self.images[:1])[0]
         self.counts = self.device.to_device(self.blocks.pixels().ravel())
 
-    def of_slab(self, start: int, slab: Array) -> Array:
+    def of_slab(self, start: int, slab: Array) -> list[Totals]:
         alone, products = self._sum_centred(_aligned(self.device, slab), self.images)
         number = self.blocks.number
         return self._total(Steps(self.alone_x, number, 0), Steps(alone, 0, number), products, Steps(self.counts, 0, 0))
@@ -271,7 +346,7 @@ class MaskedSums(StoredSums):
         mask = 0 if self.slice_mask is None else self.slice_mask[:1].size
         return super().bytes_a_slice() + mask + 8 * (2 * ALONE + 1) * self.count * self.blocks.number
 
-    def of_slab(self, start: int, slab: Array) -> Array:
+    def of_slab(self, start: int, slab: Array) -> list[Totals]:
         mask, pixels = self.slice_mask, self.shape[1] * self.shape[2]
         each = mask is not None and mask.ndim == 3
         if mask is not None:

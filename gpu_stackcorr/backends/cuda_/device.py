@@ -49,6 +49,10 @@ class Device(ABC):
     def to_host(self, array: Array) -> Array:
         """Return a NumPy array of a device array, after what was launched before has ended."""
 
+    def fetch(self, arrays: Sequence[Array]) -> list[Array]:
+        """Return NumPy arrays of device arrays, after what was launched before has ended."""
+        return [self.to_host(array) for array in arrays]
+
     def downloads(self) -> Downloads:
         """Return what copies results to the host, one after the other."""
         return Downloads(self)

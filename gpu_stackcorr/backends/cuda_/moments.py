@@ -1,4 +1,4 @@
-"""Moments of pairs: `block_sums` over slabs of the stack, and what the host makes of the sums of cells.
+"""Moments of pairs: `block_sums` over slabs of the stack, and what comes of it to the host.
 
 References that take the same way to their sums form a group; each slab of slices is on the device once for all groups.
 Device memory beyond input and result: the sums of the blocks of a slab, and of each reference a copy, of integers in
@@ -8,6 +8,7 @@ bytes (none of a single one of uint8), else in float64, under masks in its own d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 
 from gpu_stackcorr.backends.base import Array, Edges
 from gpu_stackcorr.errors import BackendError
-from gpu_stackcorr.moments import IntegerSums, Moments
+from gpu_stackcorr.moments import INT64_PIXELS, IntegerSums, Moments
 
 from . import block_sums
-from .block_sums import StoredSums, Sums, is_exact
+from .block_sums import StoredSums, Sums, Totals, is_exact
 from .device import Device
 from .slabs import in_slabs
 
@@ -51,7 +52,7 @@ def moments(
     """See ``Backend.moments``."""
     masked = reference_mask is not None or slice_mask is not None
 
-    def work(sums: Sequence[StoredSums], start: int, slab: Array) -> list[Array]:
+    def work(sums: Sequence[StoredSums], start: int, slab: Array) -> list[list[Totals]]:
         return [each.of_slab(start, slab) for each in sums]
 
     def kind(exact: bool) -> type[StoredSums]:
@@ -74,7 +75,7 @@ def of_slabs(
     references: Sequence[Array],
     slices: Array,
     kind: Callable[[bool], type[Sums]],
-    work: Callable[[Sequence[Any], int, Array], list[Array]],
+    work: Callable[[Sequence[Any], int, Array], list[list[Totals]]],
     *,
     reference_mask: Array | None,
     slice_mask: Array | None = None,
@@ -89,8 +90,8 @@ def of_slabs(
     kind : function
         Which sums a pair takes, given whether it is exact.
     work : function
-        Given the sums of all groups of references, the number of a slab's first slice and the slab, what cells have:
-        (6, K, n, cells) a group.
+        Given the sums of all groups of references, the number of a slab's first slice and the slab: for each group
+        what its cells have, and behind it what the whole has where that is not all of a single cell.
     bytes_a_slice : int
         Device memory that `work` takes beside that of the sums.
     most : int, optional
@@ -99,15 +100,15 @@ def of_slabs(
     if max(slices.shape[1:]) >= LONGEST:
         raise BackendError(f"moments on cuda: slices are {slices.shape[1:]}, sides below {LONGEST} pixels are allowed")
     groups = _grouped(references, slices, tiles, kind)
-    parts: list[list[Array]] = []
+    parts: list[list[list[Totals]]] = []
     if slices.size and groups:
         sums = [_sums_of(device, group, references, slices, reference_mask, slice_mask) for group in groups]
         needed = bytes_a_slice + sum(each.bytes_a_slice() for each in sums)
         parts = in_slabs(device, slices, needed, lambda start, slab: work(sums, start, slab), most=most)
     results: dict[int, Moments] = {}
     for g, group in enumerate(groups):
-        cells = _joined([device.to_host(part[g]) for part in parts], group, len(slices))
-        found = [_moments(arrays, group, tiled=tiles is not None) for arrays in cells.swapaxes(0, 1)]
+        totals = [_on_host(device, slabs) for slabs in zip(*(part[g] for part in parts), strict=True)]
+        found = _moments(totals, group, len(slices), prod(slices.shape[1:]), tiled=tiles is not None)
         results |= zip(group.numbers, found, strict=True)
     return [results[k] for k in range(len(references))]
 
@@ -161,24 +162,71 @@ def _refined(group: _Group) -> tuple[Edges, NDArray[np.intp]]:
     return (np.concatenate([*starts, rows[-1:]]), columns), np.cumsum(parts) - parts
 
 
-def _joined(parts: Sequence[NDArray[Any]], group: _Group, slices: int) -> NDArray[Any]:
-    """Return what cells have, (6, K, N, cells_y, cells_x), from that of all slabs; zeros where there are no pixels."""
+def _on_host(device: Device, parts: Sequence[Totals]) -> Totals:
+    """Return what the cells of all slabs have on the host; what x has once for all slices seems there for each."""
+    given = [array for part in parts for array in part.arrays()]
+    fetched = iter(device.fetch(given))
+    hosts = [[next(fetched) for _ in part.arrays()] for part in parts]
+    slices = sum(of_y.shape[2] for _, of_y, *_ in hosts)
+    joined = [np.concatenate(arrays, axis=2) if len(parts) > 1 else arrays[0] for arrays in zip(*hosts, strict=True)]
+    if parts[0].shared:
+        for i in range(0, len(joined), 2):
+            of_x = hosts[0][i]
+            joined[i] = np.broadcast_to(of_x, (*of_x.shape[:2], slices, of_x.shape[3]))
+    return Totals(False, *joined)
+
+
+def _moments(totals: Sequence[Totals], group: _Group, slices: int, pixels: int, *, tiled: bool) -> list[Moments]:
+    """Return the moments of each reference of a group from what cells have, and the whole where it is told."""
     edges, firsts = _refined(group)
-    shape = 6, len(group.numbers), slices, len(edges[0]) - 1, len(edges[1]) - 1
-    if not parts:
-        return np.zeros((*shape[:3], len(firsts), shape[4]), np.int64 if group.exact else np.float64)
-    cells = np.concatenate(parts, axis=2).reshape(shape)
-    return cells if len(firsts) == shape[3] else np.add.reduceat(cells.astype(object), firsts, axis=3)
+    rows, columns = (len(ends) - 1 for ends in edges)
+    cells = totals[0] if totals else _of_nothing(group, slices, rows * columns)
+    are_whole = len(firsts) == rows and pixels < INT64_PIXELS
+    results = []
+    for k in range(len(group.numbers)):
+        whole = None
+        if group.exact and are_whole:
+            of_cells = _of_integers(cells, k, (slices, rows, columns))
+            whole = _of_integers(totals[-1], k, (slices,)) if totals else None
+        elif group.exact:
+            of_cells = _of_parts(cells, k, (slices, rows, columns), firsts)
+        else:
+            of_cells = _of_floats(cells, k, (slices, rows, columns))
+        if whole is None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                whole = of_cells.reshape(slices, -1 if slices else 1).total()
+        results.append(whole.with_cells(of_cells) if tiled else whole)
+    return results
 
 
-def _moments(arrays: NDArray[Any], group: _Group, *, tiled: bool) -> Moments:
-    """Return the moments of one reference from what its cells have."""
-    cells = (
-        Moments.from_sums(IntegerSums(*arrays))
-        if group.exact
-        else Moments(arrays[0].astype(np.int64), *cast(Any, arrays[1:]))
-    )
-    slices = arrays.shape[1]
-    with np.errstate(over="ignore", invalid="ignore"):
-        whole = cells.reshape(slices, -1 if slices else 1).total()
-    return whole.with_cells(cells) if tiled else whole
+def _of_nothing(group: _Group, slices: int, cells: int) -> Totals:
+    """Return what cells without pixels have."""
+    zeros = np.zeros((3, len(group.numbers), slices, cells), np.int64 if group.exact else np.float64)
+    moments = [np.zeros((values, *zeros.shape[1:])) for values in (2, 3)] if group.exact else []
+    return Totals(False, zeros, zeros, *moments)
+
+
+def _of_reference(totals: Totals, k: int, shape: tuple[int, ...]) -> list[list[NDArray[Any]]]:
+    """Return the values of one reference in each array of `totals`, (N, cells) in another shape."""
+    return [[value[k].reshape(shape) for value in values] for values in totals.arrays()]
+
+
+def _of_integers(totals: Totals, k: int, shape: tuple[int, ...]) -> Moments:
+    """Return moments with exact sums."""
+    (n, x, xx), (y, yy, xy), (mean_x, ss_x), (mean_y, ss_y, ss_xy) = _of_reference(totals, k, shape)
+    return Moments(n, mean_x, mean_y, ss_x, ss_y, ss_xy, IntegerSums(n, x, y, xx, yy, xy))
+
+
+def _of_parts(totals: Totals, k: int, shape: tuple[int, ...], firsts: NDArray[np.intp]) -> Moments:
+    """Return moments of exact sums that int64 may not hold: of cells that are several rows of what has been summed."""
+    (n, x, xx), (y, yy, xy), *_ = _of_reference(totals, k, shape)
+    sums = [n, x, y, xx, yy, xy]
+    if len(firsts) != shape[1]:
+        sums = [np.add.reduceat(values.astype(object), firsts, axis=1) for values in sums]
+    return Moments.from_sums(IntegerSums(*sums))
+
+
+def _of_floats(totals: Totals, k: int, shape: tuple[int, ...]) -> Moments:
+    """Return moments without sums."""
+    (n, mean_x, ss_x), (mean_y, ss_y, ss_xy) = _of_reference(totals, k, shape)
+    return Moments(n.astype(np.int64), mean_x, mean_y, ss_x, ss_y, ss_xy)

@@ -23,7 +23,7 @@ from gpu_stackcorr.backends.base import Array, Edges, field_dtype
 from gpu_stackcorr.moments import Moments
 
 from . import passes
-from .block_sums import ALONE, TYPES, Steps, Sums, stacked
+from .block_sums import ALONE, TYPES, Steps, Sums, Totals, stacked
 from .blocks import TILE, Blocks, cut_tiles
 from .boundary import INTERPOLATION
 from .device import Device
@@ -140,8 +140,10 @@ class WarpedSums(Sums):
         more = ALONE * (self.count - 1) * self.blocks.number if self.masks else 0
         return super().bytes_a_slice() + 8 * more
 
-    def of_fields(self, slab: Array, columns: Array, fields: Fields, part: slice, mode: int, cval: float) -> Array:
-        """Return sums, or counts, means and centred sums, (6, K, n, cells), of slices of a stack after deformation."""
+    def of_fields(
+        self, slab: Array, columns: Array, fields: Fields, part: slice, mode: int, cval: float
+    ) -> list[Totals]:
+        """Return what cells have, and the whole, of slices of a stack after deformation."""
         count, number = len(slab), self.blocks.number
         masked = self.own_masks is not None
         alone = self.device.empty((self.count if masked else 1, count, number, ALONE), self.sum_dtype)
@@ -210,7 +212,7 @@ def warp_moments(
         scales = np.broadcast_to(of_axis.astype(np.float32), stream.shape)
         fields = Fields(device, shape, seed, stream, scales, *(_weights(device, kernel) for kernel in kernels))
 
-    def work(sums: Sequence[Any], start: int, slab: Array) -> list[Array]:
+    def work(sums: Sequence[Any], start: int, slab: Array) -> list[list[Totals]]:
         part = slice(start, start + len(slab))
         if is_fused:
             columns = fields.columns(part)
