@@ -29,6 +29,15 @@ def calls(*, tiny: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
     tiles, streams = intervals.cell_edges(shape[1:]), displacement_streams(2, np.arange(shape[0]))
     stacks = {dtype: uniform(shape, dtype) for dtype in ("uint8", "uint16", "float32")}
     field = engine.displacement(SEED, streams, shape[1:], alpha=ALPHA, sigma=[SIGMA] * 2)
+    for name, large in (("2600 slices", (2600, 768, 1024)), ("4 huge slices", (4, 16384, 16384))):
+        slices = uniform((3, 48, 64) if tiny else large, "uint8")
+        cells = intervals.cell_edges(slices.shape[1:])
+        for count in (1, 4):
+            references = list(slices[:1]) * count
+            yield (
+                f"moments of {name}, {count} references",
+                lambda r=references, s=slices, c=cells: engine.moments(r, s, tiles=c),
+            )
     elastic: dict[str, Any] = {"seed": SEED, "stream": streams, "alpha": np.array([ALPHA] * 2), "sigma": [SIGMA] * 2}
     for dtype, stack in stacks.items():
         yield f"moments {dtype}", lambda s=stack: engine.moments([s[0]], s, tiles=tiles)
