@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import isqrt, ldexp
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .nearest_correlation import nearest, nearest_of_many
+
 EXACT_DTYPES = tuple(np.dtype(t) for t in (np.bool_, np.int8, np.uint8, np.int16, np.uint16))
 """Dtypes whose pairs have exact integer sums."""
+
+MANY_PAIRS = 100
+"""Pairs from which on all are rounded at once: that takes as long as about 90 of them one by one."""
 
 INT64_PIXELS = 2**31
 """Pixels up to which int64 holds a sum of uint16 products; beyond, sums are Python integers in object arrays."""
@@ -56,30 +60,38 @@ class IntegerSums:
 
     def correlation(self) -> NDArray[np.float64]:
         """Return r of each pair, correctly rounded; NaN where an image is constant."""
-        flat = zip(*(a.ravel().tolist() for a in self.arrays()), strict=True)
-        r = [_nearest_correlation(n * xy - x * y, n * xx - x * x, n * yy - y * y) for n, x, y, xx, yy, xy in flat]
-        return np.array(r, np.float64).reshape(self.count.shape)
+        shape, flat = self.count.shape, IntegerSums(*(a.ravel() for a in self.arrays()))
+        if self.count.size >= MANY_PAIRS and all(a.dtype == np.int64 for a in flat.arrays()):
+            n, _, _, rest_x, rest_y, *raws = flat.about_integers()
+            return nearest_of_many(n, rest_x, rest_y, raws).reshape(shape)
+        pairs = zip(*(a.tolist() for a in flat.arrays()), strict=True)
+        r = [nearest(n * xy - x * y, n * xx - x * x, n * yy - y * y) for n, x, y, xx, yy, xy in pairs]
+        return np.array(r, np.float64).reshape(shape)
+
+    def about_integers(self) -> list[NDArray[Any]]:
+        """Return the counts, the integers nearest to the means of x and y, and sums about these: x, y, xx, yy and xy.
+
+        What is afterwards subtracted from these sums is at most half of what it is subtracted from.
+        """
+        n, safe = self.count, np.maximum(self.count, 1)
+        near_x, near_y = ((2 * s + safe) // (2 * safe) for s in (self.x, self.y))
+        # Products may wrap around in int64; their sum fits and therefore comes out right.
+        with np.errstate(over="ignore"):
+            return [
+                n,
+                near_x,
+                near_y,
+                self.x - n * near_x,
+                self.y - n * near_y,
+                self.xx - 2 * near_x * self.x + n * near_x * near_x,
+                self.yy - 2 * near_y * self.y + n * near_y * near_y,
+                self.xy - near_y * self.x - near_x * self.y + n * near_x * near_y,
+            ]
 
 
 def _sum_dtype(pixels: int) -> type:
     """Return the dtype in which sums over so many pixels are exact."""
     return np.int64 if pixels < INT64_PIXELS else object
-
-
-def _nearest_correlation(covariance: int, variance_x: int, variance_y: int) -> float:
-    """Return the float64 nearest to covariance / sqrt(variance_x * variance_y)."""
-    denominator = variance_x * variance_y
-    if denominator == 0:
-        return float("nan")
-    numerator = covariance * covariance
-    # Scale the quotient to at least 2^110, its root to at least 2^55: 53 bits and two more to round by.
-    shift = (112 - numerator.bit_length() + denominator.bit_length()) // 2 + 1
-    scaled = numerator << (2 * shift)
-    root = isqrt(scaled // denominator)
-    inexact = root * root * denominator != scaled
-    # The sticky bit stands for everything below the root, so that Python's own rounding of int to float is right.
-    magnitude = ldexp(float(2 * root + inexact), -shift - 1)
-    return magnitude if covariance >= 0 else -magnitude
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,23 +123,11 @@ class Moments:
 
     @classmethod
     def from_sums(cls, sums: IntegerSums, cells: Moments | None = None) -> Moments:
-        """Return the moments of exact integer sums.
-
-        The sums are moved to the integer nearest to each mean before anything is rounded: what is then subtracted is
-        at most half of what it is subtracted from, and no digits are lost.
-        """
-        n = sums.count
-        safe = np.maximum(n, 1)
-        shift_x, shift_y = ((2 * s + safe) // (2 * safe) for s in (sums.x, sums.y))
-        rest_x, rest_y = sums.x - n * shift_x, sums.y - n * shift_y
-        # Products may wrap around in int64; their sum fits and therefore comes out right.
-        with np.errstate(over="ignore"):
-            raw_x = sums.xx - 2 * shift_x * sums.x + n * shift_x * shift_x
-            raw_y = sums.yy - 2 * shift_y * sums.y + n * shift_y * shift_y
-            raw_xy = sums.xy - shift_y * sums.x - shift_x * sums.y + n * shift_x * shift_y
-        n, safe, shift_x, shift_y, rest_x, rest_y, raw_x, raw_y, raw_xy = (
-            np.asarray(a, np.float64) for a in (n, safe, shift_x, shift_y, rest_x, rest_y, raw_x, raw_y, raw_xy)
+        """Return the moments of exact integer sums, moved to integers near the means before anything is rounded."""
+        n, shift_x, shift_y, rest_x, rest_y, raw_x, raw_y, raw_xy = (
+            np.asarray(a, np.float64) for a in sums.about_integers()
         )
+        safe = np.maximum(n, 1)
         return cls(
             count=np.asarray(sums.count, np.int64),
             mean_x=shift_x + rest_x / safe,

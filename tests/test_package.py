@@ -30,7 +30,7 @@ _MODULES = {"notebook", "transforms"}
 
 LAYERS = (
     {"errors"},
-    {"threads"},
+    {"nearest_correlation", "threads"},
     {"moments", "random_fields", "records"},
     {"control_grids", "cross_moments", "depth_records"},
     {"backends"},
