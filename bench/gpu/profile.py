@@ -1,6 +1,6 @@
 """One call of each operation, for a profiler to look at.
 
-    ncu --profile-from-start off --set full -o FILE python -m bench.gpu.profile [--tiny]
+    ncu --profile-from-start off --set full -o FILE python -m bench.gpu.profile [--only WORDS] [--tiny]
 
 Without a profiler it prints what each launch of a kernel takes, in the order of the calls.
 """
@@ -8,6 +8,7 @@ Without a profiler it prints what each launch of a kernel takes, in the order of
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -79,11 +80,14 @@ def timed(launches: list[tuple[str, Any, Any]]) -> Callable[[Any, str, str], Any
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="", help="operations whose names match this regular expression")
     parser.add_argument("--tiny", action="store_true", help="sizes for a rehearsal")
     arguments = parser.parse_args()
     launches: list[tuple[str, Any, Any]] = []
     gpu.Gpu.kernel = timed(launches)  # type: ignore[method-assign]
     for name, call in calls(tiny=arguments.tiny):
+        if not re.search(arguments.only, name):
+            continue
         call()
         launches.clear()
         with profile():
