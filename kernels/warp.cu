@@ -8,25 +8,38 @@
 // Launch  grid (x, rows, planes), planes strided over; a block of 32 by 8 threads, 256 by 1 where there is one row.
 //         Rows are y, of lines the fields; a block takes rows_a_block. Planes are fields times z times groups of
 //         channels. Neighbours in y are in one block and find each other's lines in L1.
+// Rows    `warp_rows` is for what is asked most: order 1 of float32 displacements, a field a slice. A thread takes four
+//         rows at once, or two of volumes and of what is computed in float64: all their displacements are loaded, then
+//         all taps, then all are summed and stored, and no row waits for the one before. Pixel by pixel each waited
+//         three times for memory: on an H200, 1.56 ms for 165 x 768 x 1024 float32, with 37 % of the slots of issue
+//         used, and 73 % of all stalls on loads. (`warp` now loads all components first, and waits twice; of volumes
+//         in float64 registers are short.) What is not inside of the image is left for the end, where the lanes of a
+//         warp share it. `warp_rows` asks for a grid of all planes, `warp` is for all else.
 // Types   float32 is computed in float32, all else in float64; integers are rounded half away from zero and clipped.
-//         The type of the result is read once a channel; order 0, and labels, are words of 1 to 8 bytes.
+//         `warp_rows` interpolates bytes in float32, and takes float64 where that falls within 2e-4 of a half, as one
+//         in 2500 does. The type of the result is read once a channel; order 0, and labels, are words of 1 to 8 bytes.
 // Floor   Order 1 in two dimensions: the bytes of the displacement, streamed past the image in the cache, and of image
 //         and result, once each. On an H200 (132 multiprocessors, 1.98 GHz, 4.3 TB/s copied) a byte a pixel is the time
-//         of 7.8 instructions. Counted in the machine code of sm_90, inside of the image, with 8 rows a thread:
-//             float32  16 bytes, 125 instructions' time:   94 instructions     uint8  10 bytes, 78:   111
-//         and in three dimensions 20 bytes, 155: 141, and 14 bytes, 109: 162. So float32 is bound by bytes, and uint8
-//         by instructions: if all slots are used, at 70 % of the bandwidth, in volumes at 67 %. A quarter are of
-//         float64, for SciPy's bits; where float64 runs at 1/64 (sm_75, sm_86, sm_89, sm_120) they are what it takes.
+//         of 7.8 instructions. Counted in the machine code of sm_90, inside of the image, `warp_rows`:
+//             float32  16 bytes, 125 instructions' time:   55 instructions     uint8  10 bytes, 78:    56
+//         and in three dimensions 20 bytes, 155: 99, and 14 bytes, 109: 99; uint16 12 bytes, 94: 82. So bytes bound it:
+//         0.48 ms for the stack above, and 0.30 ms of uint8; no GPU has measured `warp_rows` yet. Three blocks a
+//         multiprocessor, so that hardly anything spills, have 48 kB of float32 on their way.
+//         `warp` in two dimensions takes 124 instructions of float32 as profiled, and 27 for borders.
 //         Orders 2 to 5 of float32 in two dimensions: 131, 168, 237, 296. What a gather costs that spreads a warp's
 //         load over 15 lines of 128 bytes, as the field of alpha 250 and sigma 5 does, only a GPU can tell.
-//         8 of the 94, and 21 of the 141, keep taps that are alike as they are (`between`).
+//         8 of the 55, and 21 of the 99, keep taps that are alike as they are (`between`).
 // Lost    Offsets of all taps, folded or not, in one sum: at order 1 a row costs 15 instructions more, at order 5 100.
 //         A row a thread: 43 more. Offsets in elements: 11 more. Taps outside folded and summed in line: 8 to 16
-//         registers, and above 128 at order 5.
+//         registers, and above 128 at order 5. `warp_rows` with stores by row: 6 more, as each has its address made in
+//         a branch; with 64 registers: up to 100 bytes spilled; with pixels outside done each by its own lane: the
+//         profile had 8 lanes of 32 at work there, four rows in turn.
 #include "interpolation.cuh"
 #include "samples.cuh"
 
-constexpr int THREADS = 256;
+constexpr int THREADS = 256, LANES = 32, WARPS = THREADS / LANES;
+constexpr float WHOLE = 12582912.0f;  // 1.5 * 2^23: the last bits of a sum with it are the nearest integer
+constexpr float NEAR_HALF = 2e-4f;    // of bytes in float32, twice the error at most
 
 // Blocks a multiprocessor holds at least: 64 registers a thread, 128 for splines and for indices of 64 bits.
 template <int ORDER, class Int> constexpr int BLOCKS = ORDER > 1 || sizeof(Int) > 4 ? 2 : 4;
@@ -107,32 +120,200 @@ __global__ void __launch_bounds__(THREADS)
   });
 }
 
+// The channels `first` to `last` - 1 at p.
+template <int NDIM, int ORDER, class In, class Int, class Real>
+__device__ __forceinline__ void pull_channels(const In* image, void* out, int type, const void* displacement, int wide,
+                                              const Pull<Int>& pull, const Int (&p)[3], Int field, Int first, Int last,
+                                              int mode, Real cval) {
+  constexpr bool AHEAD = NDIM < 3 || sizeof(Real) == 4;  // all loads before what waits for one, if registers do
+  Taps<ORDER, Int, Real> taps[3];
+  Placed placed = INSIDE;
+  const char* numbers = (const char*)displacement + slice_at(pull.displacement, field, (Int)0);
+  const Int at = offset_in_slice(pull.displacement, p);
+  const auto place_axis = [&](int axis, const Split<Int, Real>& d) {
+    place(taps[axis], placed, p[axis] + pull.origin[axis], d, pull.size[axis], pull.image.axis[axis], mode);
+  };
+  if constexpr (AHEAD) {
+    Split<Int, Real> d[3];
+#pragma unroll
+    for (int axis = 3 - NDIM; axis < 3; axis++, numbers += pull.component)
+      d[axis] = split_at<Int, Real>(numbers, at, wide);
+#pragma unroll
+    for (int axis = 3 - NDIM; axis < 3; axis++) place_axis(axis, d[axis]);
+  } else {
+#pragma unroll
+    for (int axis = 3 - NDIM; axis < 3; axis++, numbers += pull.component)
+      place_axis(axis, split_at<Int, Real>(numbers, at, wide));
+  }
+  const char* from = (const char*)image + slice_at(pull.image, field, first);
+  char* to = (char*)out + slice_at(pull.out, field, first) + offset_in_slice(pull.out, p);
+#pragma unroll 1
+  for (Int c = first;; from += pull.image.channel, to += pull.out.channel) {
+    store(to, type, value_at<NDIM>(taps, placed, (const In*)from, pull.image.axis, cval));
+    if (++c >= last) break;
+  }
+}
+
 // Orders 1 to 5; with labels at order 0 where label_bytes > 0.
 template <class In, int NDIM, int ORDER, class Int>
 __global__ void __launch_bounds__(THREADS, BLOCKS<ORDER, Int>)
     warp(const In* __restrict__ image, void* __restrict__ out, int type, const void* __restrict__ labels,
          void* __restrict__ labels_out, int label_bytes, u64 label_fill, const void* __restrict__ displacement,
          int wide, Pull<Int> pull, int mode, typename Computed<In>::type cval) {
-  typedef typename Computed<In>::type Real;
   for_samples<NDIM>(pull, [&](const Int(&p)[3], Int field, Int first, Int last) {
-    Taps<ORDER, Int, Real> taps[3];
-    Placed placed = INSIDE;
-    const char* numbers = (const char*)displacement + slice_at(pull.displacement, field, (Int)0);
-    const Int at = offset_in_slice(pull.displacement, p);
-#pragma unroll
-    for (int axis = 3 - NDIM; axis < 3; axis++, numbers += pull.component) {
-      const Split<Int, Real> d = split_at<Int, Real>(numbers, at, wide);
-      place(taps[axis], placed, p[axis] + pull.origin[axis], d, pull.size[axis], pull.image.axis[axis], mode);
-    }
-    const char* from = (const char*)image + slice_at(pull.image, field, first);
-    char* to = (char*)out + slice_at(pull.out, field, first) + offset_in_slice(pull.out, p);
-#pragma unroll 1
-    for (Int c = first;; from += pull.image.channel, to += pull.out.channel) {
-      store(to, type, value_at<NDIM>(taps, placed, (const In*)from, pull.image.axis, cval));
-      if (++c >= last) break;
-    }
+    pull_channels<NDIM, ORDER>(image, out, type, displacement, wide, pull, p, field, first, last, mode, cval);
     if (label_bytes > 0)
       copy_labels<NDIM>(labels, labels_out, label_bytes, label_fill, displacement, wide, pull, p, field, first, last,
                         mode);
   });
+}
+
+// What `warp_rows` leaves. Not inlined: registers are counted for what is common.
+template <int NDIM, class In, class Real>
+__device__ __noinline__ void pull_one(const In* image, void* out, int type, const float* displacement,
+                                      const Pull<int>& pull, int y, int x, int mode, Real cval) {
+  const int plane = (int)blockIdx.z, field = NDIM > 2 ? plane / pull.count[0] : plane;
+  const int p[3] = {NDIM > 2 ? plane - field * pull.count[0] : 0, y, x};
+  pull_channels<NDIM, 1>(image, out, type, displacement, 0, pull, p, field, 0, 1, mode, cval);
+}
+
+// In what `warp_rows` computes: bytes in float32, as far as that tells what they are rounded to.
+template <class In> struct Quick { typedef typename Computed<In>::type type; };
+template <> struct Quick<u8> { typedef float type; };
+template <> struct Quick<signed char> { typedef float type; };
+
+// As what a sample waits in a register: a byte as a word, or it would be masked before it is converted.
+template <class In, bool BYTE = sizeof(In) == 1> struct Held { typedef In type; };
+template <class In> struct Held<In, true> { typedef int type; };
+
+template <class In, int NDIM> constexpr int AT_ONCE = NDIM > 2 || sizeof(typename Quick<In>::type) > 4 ? 2 : 4;
+
+// a, b and the number t between them, for bytes: off by less than 4e-5 in two dimensions, 7e-5 in three.
+__device__ __forceinline__ float line(float a, float b, float t) { return fmaf(t, b - a, a); }
+
+// The sample that a weighted sum of samples is rounded to. false where the sum does not tell: it is of bytes, and next
+// to a half.
+template <int NDIM, class In, class Real, class Load>
+__device__ __forceinline__ bool sample_between(In& sample, const Taps<1, int, Real> (&taps)[3], const Load& load) {
+  if constexpr (sizeof(In) == 1) {
+    const auto row = [&](int k, int j) { return line(load(k, j, 0), load(k, j, 1), taps[2].weight[1]); };
+    const auto plane = [&](int k) { return line(row(k, 0), row(k, 1), taps[1].weight[1]); };
+    const float value = NDIM > 2 ? line(plane(0), plane(1), taps[0].weight[1]) : plane(0);
+    const float shifted = value + WHOLE;
+    sample = (In)__float_as_int(shifted);
+    return fabsf(value - (shifted - WHOLE)) < 0.5f - NEAR_HALF;
+  } else {
+    const Real value = weighted_sum<NDIM>(taps, load);
+    if constexpr (sizeof(Real) == sizeof(In) && (In)0.5 != 0) sample = value;
+    else sample = rounded<In>(value);
+    return true;
+  }
+}
+
+// Where row 0 of a column begins in a slice, and its row y.
+template <class T>
+__device__ __forceinline__ u64 slice_from(const T* array, const Steps<int>& steps, int field, int z, int x) {
+  return (u64)array + (u64)slice_at(steps, field, 0) + (u32)(z * steps.axis[0] + x * steps.axis[2]);
+}
+__device__ __forceinline__ u64 row_of(u64 column, const Steps<int>& steps, int y) {
+  return column + (u64)(u32)y * (u32)steps.axis[1];
+}
+
+// The place of the bit of a mask before which there are n.
+__device__ __forceinline__ int nth_bit(u32 mask, int n) {
+  int place = 0;
+#pragma unroll
+  for (int width = 16; width > 0; width /= 2) {
+    const int below = __popc(mask >> place & ((1u << width) - 1));
+    if (n >= below) n -= below, place += width;
+  }
+  return place;
+}
+
+// Order 1 in two or three dimensions, where all is as it mostly is: displacements of float32, one channel a field, a
+// result of the image's type, offsets of 32 bits, neighbours along x side by side, two samples at least along each axis.
+// The same bits as `warp`.
+template <class In, int NDIM>
+__global__ void __launch_bounds__(THREADS, 3)
+    warp_rows(const In* __restrict__ image, void* __restrict__ out, int type, const float* __restrict__ displacement,
+              const __grid_constant__ Pull<int> pull, int mode, typename Computed<In>::type cval) {
+  typedef typename Quick<In>::type Real;
+  constexpr int ROWS = AT_ONCE<In, NDIM>, PLANES = NDIM > 2 ? 2 : 1;
+  const int plane = (int)blockIdx.z, lane = (int)threadIdx.x, left = (int)blockIdx.x * LANES;
+  const int field = NDIM > 2 ? plane / pull.count[0] : plane, z = NDIM > 2 ? plane - field * pull.count[0] : 0;
+  const int x = min(left + lane, pull.count[2] - 1);
+  // A lane beside the image is never inside, and no row of it is left over.
+  const int limit[3] = {pull.size[0] - 1, pull.size[1] - 1, left + lane == x ? pull.size[2] - 1 : 0};
+  const u64 numbers = slice_from(displacement, pull.displacement, field, z, x);
+  const u64 component[3] = {numbers, numbers + (NDIM > 2 ? (u64)pull.component : 0),
+                            numbers + (u64)((NDIM - 1) * pull.component)};
+  const u64 from = (u64)image + (u64)slice_at(pull.image, field, 0), to = slice_from(out, pull.out, field, z, x);
+  const int first_row = (int)blockIdx.y * pull.rows_a_block, end = min(first_row + pull.rows_a_block, pull.count[1]);
+#pragma unroll 1
+  for (int row = first_row + (int)threadIdx.y * ROWS; row < end; row += WARPS * ROWS) {
+    int y[ROWS];
+    float d[ROWS][3];
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+      y[r] = min(row + r, end - 1);  // the last row again, instead of a question
+#pragma unroll
+      for (int axis = 3 - NDIM; axis < 3; axis++)
+        d[r][axis] = __ldcs((const float*)row_of(component[axis], pull.displacement, y[r]));
+    }
+    Taps<1, int, Real> taps[ROWS][3];
+    typename Held<In>::type near[ROWS][PLANES][2][2];
+    bool done[ROWS];
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+      bool inside = true;
+      u32 at = 0;
+#pragma unroll
+      for (int axis = 3 - NDIM; axis < 3; axis++) {
+        const Split<int, Real> parts = split<int, Real>((Real)d[r][axis]);
+        const int p = axis == 0 ? z : axis == 1 ? y[r] : x, first = wrapped_sum(parts.whole, p + pull.origin[axis]);
+        inside = inside && is_among(first, limit[axis]);
+        if (sizeof(In) > 1) inside = inside && parts.t < 1;  // of bytes 1 is as good, and NaN is not told from a half
+        at += (u32)first * (u32)(axis == 2 ? (int)sizeof(In) : pull.image.axis[axis]);
+        taps[r][axis].weight[0] = 1 - parts.t, taps[r][axis].weight[1] = parts.t;
+      }
+      done[r] = inside;
+      if (!inside) at = 0;
+#pragma unroll
+      for (int k = 0; k < PLANES; k++)
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+          const In* const tap = (const In*)(from + (u32)(k * pull.image.axis[0] + j * pull.image.axis[1]) + at);
+          near[r][k][j][0] = __ldg(tap), near[r][k][j][1] = __ldg(tap + 1);
+        }
+    }
+    In sample[ROWS];  // pixels that are not done have something here, too: no branch is taken for a few
+#pragma unroll
+    for (int r = 0; r < ROWS; r++)
+      done[r] &= sample_between<NDIM>(sample[r], taps[r], [&](int k, int j, int i) { return (Real)near[r][k][j][i]; });
+    u32 missing[ROWS], any = 0;  // bit i: of lane i
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) any |= missing[r] = __ballot_sync(0xffffffffu, !done[r]);
+#pragma unroll
+    for (int r = 0; any == 0 && r < ROWS; r++) __stcs((In*)row_of(to, pull.out, y[r]), sample[r]);
+    if (any == 0) continue;
+#pragma unroll
+    for (int r = 0; r < ROWS; r++)
+      if (done[r]) __stcs((In*)row_of(to, pull.out, y[r]), sample[r]);
+    const int lanes = min(pull.count[2] - left, LANES), rows = end - row;
+    int count = 0;
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+      missing[r] = r < rows ? missing[r] & 0xffffffffu >> (LANES - lanes) : 0;
+      count += __popc(missing[r]);
+    }
+#pragma unroll 1
+    for (int item = lane; item < count; item += LANES) {  // all lanes share them
+      int rest = item, r = 0;
+      u32 mask = missing[0];
+#pragma unroll
+      for (int next = 1; next < ROWS; next++)
+        if (r == next - 1 && rest >= __popc(mask)) rest -= __popc(mask), r = next, mask = missing[next];
+      pull_one<NDIM>(image, out, type, displacement, pull, row + r, left + nth_bit(mask, rest), mode, cval);
+    }
+  }
 }

@@ -121,7 +121,8 @@ def interpolations(backend: CudaBackend) -> None:
         with mock.patch.object(pulling, "NARROW", narrow):
             for dtype in DTYPES:
                 image = np.zeros((2,) * ndim, dtype)
-                backend.warp(image, np.zeros((ndim, *image.shape)), axes=range(ndim), **how)
+                for real in REAL:
+                    backend.warp(image, np.zeros((ndim, *image.shape), real), axes=range(ndim), **how)
                 backend.map_coordinates(image, np.zeros((ndim, 1)), **how)
     backend.map_coordinates(np.zeros(2), np.zeros((1, 1), int), order=0, mode="nearest", dtype="uint8")
 

@@ -23,6 +23,7 @@
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
 #define __grid_constant__
+#define __grid_constant__
 
 #define EMULATOR_HERE (emulator::Place{__FILE__, __LINE__})
 #define threadIdx (emulator::current->index)

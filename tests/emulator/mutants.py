@@ -66,6 +66,7 @@ def without_barriers() -> Iterator[Mutant]:
 
 
 LABELLED = "warp of channels and their labels"
+BY_ROWS = "warp of bytes by rows"
 
 OFF_BY_ONE = [
     Mutant(
@@ -113,6 +114,11 @@ OFF_BY_ONE = [
     Mutant("pad.cu", "x < width;", "x <= width;", ("warp of a volume at order 3",)),
     Mutant("samples.cuh", "case 4: return __stcs((u32*)to", "case 4: return __stcs((u32*)to + 1", (LABELLED,)),
     Mutant("warp.cu", "if (x >= pull.count[2])", "if (x > pull.count[2])", ("warp of bytes",)),
+    Mutant("warp.cu", "r < rows ? missing", "r + 1 < rows ? missing", (BY_ROWS,)),
+    Mutant("warp.cu", "rest >= __popc(mask)", "rest > __popc(mask)", (BY_ROWS,)),
+    Mutant("warp.cu", "item += LANES", "item += LANES + 1", (BY_ROWS,)),
+    Mutant("warp.cu", "row += WARPS * ROWS", "row += WARPS * ROWS + 1", (BY_ROWS,)),
+    Mutant("warp.cu", "if (n >= below)", "if (n > below)", (BY_ROWS,)),
     Mutant("warp.cu", "if (++c >= last)", "if (++c > last)", (LABELLED,)),
     Mutant(
         "warp_moments.cu",

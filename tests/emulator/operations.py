@@ -129,12 +129,19 @@ def control_grid(shape: Sequence[int], **options: Any) -> Callable[[Backend], Ar
 
 
 def warped(
-    dtype: str, shape: Sequence[int], axes: Sequence[int], order: int, mode: str, *, labels: str = ""
+    dtype: str,
+    shape: Sequence[int],
+    axes: Sequence[int],
+    order: int,
+    mode: str,
+    *,
+    labels: str = "",
+    numbers: str = "f8",
 ) -> Callable[[Backend], Arrays]:
-    """An image, and labels with it, pulled by a field a slice; by one for all where it is of float32."""
+    """An image, and labels with it, pulled by a field of `numbers` a slice; by one for all where it is of float32."""
     rng = np.random.default_rng([order, *shape])
     alone = [1 if dtype == "f4" and axis not in axes else n for axis, n in enumerate(shape)]
-    field = rng.normal(0, 4, (len(axes), *alone)).astype("f4" if dtype == "f4" else "f8")
+    field = rng.normal(0, 4, (len(axes), *alone)).astype("f4" if dtype == "f4" else numbers)
     field.reshape(-1)[::29], field.reshape(-1)[5::29] = np.nan, 1e30
     how: dict[str, Any] = {"axes": axes, "order": order, "mode": mode, "cval": 3.0}
 
@@ -228,6 +235,7 @@ CASES: dict[str, Case] = {
     ),
     # warp.cu, pad.cu
     "warp of bytes": Case(warped("u1", (3, 21, 37), (1, 2), 1, "reflect")),
+    "warp of bytes by rows": Case(warped("u1", (2, 77, 37), (1, 2), 1, "reflect", numbers="f4")),
     "warp of channels and their labels": Case(warped("f4", (5, 19, 35), (1, 2), 1, "constant", labels="u4"), 1e-6),
     "warp of lines at order 0": Case(warped("i8", (7, 31), (1,), 0, "mirror")),
     "warp of planes apart": Case(warped("f8", (13, 3, 17), (0, 2), 1, "grid-constant")),

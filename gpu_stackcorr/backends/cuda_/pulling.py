@@ -33,6 +33,9 @@ BLOCKS = 16
 ROWS = 8
 """Rows that a thread takes where there are enough blocks: 40 instructions are for all of them, 80 or more for each."""
 
+AT_ONCE = 4
+"""Rows that a thread of ``warp_rows`` takes at once, or twice as many: a block takes a multiple of them a thread."""
+
 IMAGE, LABELS, DISPLACEMENT, OUT, LABELS_OUT = range(5)
 STEPS = ("image", "labels", "displacement", "out", "labels_out")
 """The arrays whose steps a launch is told."""
@@ -112,24 +115,44 @@ class _Launch:
 
     def __call__(self, memory: Sequence[Array], *, with_image: bool, with_labels: bool) -> None:
         """Launch on flat memory of the arrays."""
-        pull, block = self.pull, self._block()
-        blocks, groups, rows = self._grid(block)
-        integer, job = self._job(groups, rows)
+        pull, block, integer = self.pull, self._block(), self._integer()
+        plain = with_image and not with_labels and integer == "int" and self._is_plain(memory)
+        blocks, groups, rows = self._grid(block, AT_ONCE if plain else 1)
+        job = self._job(integer, groups, rows)
+        mode, displacement = np.int32(INTERPOLATION[pull.mode]), memory[DISPLACEMENT]
         words: tuple[Any, ...] = (None, None, np.int32(0), np.uint64(0))
         if with_labels:
             kind, copied = memory[LABELS].dtype, (samples(memory[k]) for k in (LABELS, LABELS_OUT))
             words = (*copied, np.int32(kind.itemsize), word(pull.cval, kind))
-        displacement = memory[DISPLACEMENT]
-        common = (*words, displacement, np.int32(displacement.dtype == np.float64), job)
-        mode = np.int32(INTERPOLATION[pull.mode])
+        common = (*words, displacement, np.int32(displacement.dtype == np.float64), job, mode)
         if not with_image:
-            name = f"warp_labels<{pull.ndim}, {integer}>"
-            pull.device.kernel("warp.cu", name)(blocks, block, (*common, mode))
+            pull.device.kernel("warp.cu", f"warp_labels<{pull.ndim}, {integer}>")(blocks, block, common)
             return
         pixels, out = samples(memory[IMAGE]), memory[OUT]
-        name = f"warp<{TYPES[pixels.dtype.name]}, {pull.ndim}, {pull.order}, {integer}>"
-        arguments = (pixels, samples(out), code(out.dtype), *common, mode, real_type(pixels.dtype)(pull.cval))
-        pull.device.kernel("warp.cu", name)(blocks, block, arguments)
+        sample, cval = TYPES[pixels.dtype.name], real_type(pixels.dtype)(pull.cval)
+        name, between = f"warp<{sample}, {pull.ndim}, {pull.order}, {integer}>", common
+        if plain:
+            name, between = f"warp_rows<{sample}, {pull.ndim}>", (displacement, job, mode)
+        pull.device.kernel("warp.cu", name)(blocks, block, (pixels, samples(out), code(out.dtype), *between, cval))
+
+    def _is_plain(self, memory: Sequence[Array]) -> bool:
+        """Whether an image at offsets of 32 bits is what ``warp_rows`` is for."""
+        image, target, ndim = self.views[IMAGE], self.views[OUT], self.pull.ndim
+        return (
+            self.pull.order == 1
+            and ndim > 1
+            and self.shared.slices == 1
+            and memory[DISPLACEMENT].dtype == np.float32
+            and memory[OUT].dtype == memory[IMAGE].dtype
+            and image.steps[-1] == 1
+            and min(image.shape[-ndim:]) > 1
+            and target.shape[-2] > 1
+            and self._planes() <= layout.LARGEST_GRID[2]
+        )
+
+    def _planes(self) -> int:
+        """Return how many planes of rows there are."""
+        return self.own.slices * prod(self.views[OUT].shape[-self.pull.ndim : -2])
 
     def _block(self) -> tuple[int, int]:
         """Return how many threads lie along x and along rows."""
@@ -139,41 +162,62 @@ class _Launch:
         beside = self.own.slices > 1 and self.own.steps[OUT] < target.steps[-1]
         return (1, THREADS) if beside else (THREADS, 1)  # neighbours in memory go to neighbouring threads
 
-    def _grid(self, block: tuple[int, int]) -> tuple[tuple[int, int, int], int, int]:
-        """Return the grid, the number of groups of channels, and how many rows a block takes."""
-        z, y, x = _three(self.views[OUT].shape, self.pull.ndim, 1)
-        rows, planes = (y, z * self.own.slices) if self.pull.ndim > 1 else (self.own.slices, 1)
+    def _grid(self, block: tuple[int, int], at_once: int) -> tuple[tuple[int, int, int], int, int]:
+        """Return the grid, the number of groups of channels, and how many rows a block takes.
+
+        A thread takes a multiple of `at_once` rows.
+        """
+        _, y, x = _three(self.views[OUT].shape, self.pull.ndim, 1)
+        rows, planes = (y, self._planes()) if self.pull.ndim > 1 else (self.own.slices, 1)
         blocks = -(-x // block[0]) * -(-rows // block[1]) * planes
         wanted = BLOCKS * self.pull.device.multiprocessors
         groups = -(-self.shared.slices // _a_group(self.shared.slices, -(-wanted // blocks)))
         turns = max(min(ROWS, blocks * groups // wanted), -(-rows // (layout.LARGEST_GRID[1] * block[1])), 1)
-        a_block = turns * block[1]
+        a_block = -(-turns // at_once) * at_once * block[1]
         return grid(-(-x // block[0]), -(-rows // a_block), planes * groups), groups, a_block
 
-    def _job(self, groups: int, rows: int) -> tuple[str, Any]:
-        """Return the struct ``Pull``, and its type of integers as the kernel calls it."""
-        ndim, own, shared = self.pull.ndim, self.own, self.shared
-        size, count = (_three(self.views[k].shape, ndim, 1) for k in (IMAGE, OUT))
-        steps = [
-            [step * view.array.itemsize for step in (own.steps[k], shared.steps[k], *_three(view.steps, ndim, 0))]
-            for k, view in enumerate(self.views)
-        ]
-        origin = [self.padding] * 3
-        origin[3 - ndim] += self.start
+    def _integer(self) -> str:
+        """Return the type of integers that hold what is counted, and offsets in a slice, as the kernel calls it."""
+        sizes, count = self._sizes()
+        steps = self._steps()
         extents = [
-            sum((n - 1) * step for n, step in zip(_three(view.shape, ndim, 1), each[2:], strict=True))
+            sum((n - 1) * step for n, step in zip(_three(view.shape, self.pull.ndim, 1), each[2:], strict=True))
             for view, each in zip(self.views, steps, strict=True)
         ]
-        planes = own.slices * shared.slices * count[0]
-        narrow = max(*size, *count, *origin, own.slices, planes) < NARROW and max(*extents, *map(max, steps)) < NEAR
-        job = np.zeros((), _struct(np.int32 if narrow else np.int64))
-        for name, each in zip(STEPS, steps, strict=True):
+        planes = self.own.slices * self.shared.slices * count[0]
+        most = max(*sizes, *count, *self._origin(), self.own.slices, planes)
+        return "int" if most < NARROW and max(*extents, *map(max, steps)) < NEAR else "i64"
+
+    def _sizes(self) -> list[list[int]]:
+        """Return the sizes of the image and of the result along z, y and x."""
+        return [_three(self.views[k].shape, self.pull.ndim, 1) for k in (IMAGE, OUT)]
+
+    def _origin(self) -> list[int]:
+        """Return where the result begins in the padded image."""
+        origin = [self.padding] * 3
+        origin[3 - self.pull.ndim] += self.start
+        return origin
+
+    def _steps(self) -> list[list[int]]:
+        """Return the steps of each array, in bytes: from field to field, channel to channel, and along z, y and x."""
+        batch = zip(self.own.steps, self.shared.steps, self.views, strict=True)
+        return [
+            [step * view.array.itemsize for step in (own, shared, *_three(view.steps, self.pull.ndim, 0))]
+            for own, shared, view in batch
+        ]
+
+    def _job(self, integer: str, groups: int, rows: int) -> Any:
+        """Return the struct ``Pull``."""
+        channels = self.shared.slices
+        job = np.zeros((), _struct(np.int32 if integer == "int" else np.int64))
+        for name, each in zip(STEPS, self._steps(), strict=True):
             job[name] = each
         job["component"] = self.component * self.views[DISPLACEMENT].array.itemsize
-        job["fields"], job["channels"], job["groups"] = own.slices, shared.slices, groups
-        job["channels_a_group"], job["rows_a_block"] = -(-shared.slices // groups), rows
-        job["size"], job["count"], job["origin"], job["padding"] = size, count, origin, self.padding
-        return "int" if narrow else "i64", job[()]
+        job["fields"], job["channels"], job["groups"] = self.own.slices, channels, groups
+        job["channels_a_group"], job["rows_a_block"] = -(-channels // groups), rows
+        job["size"], job["count"] = self._sizes()
+        job["origin"], job["padding"] = self._origin(), self.padding
+        return job[()]
 
 
 def _a_group(channels: int, groups: int) -> int:
