@@ -231,7 +231,7 @@ __device__ __forceinline__ int nth_bit(u32 mask, int n) {
 }
 
 // Order 1 in two or three dimensions, where all is as it mostly is: displacements of float32, one channel a field, a
-// result of the image's type, offsets of 32 bits, neighbours along x side by side, two samples at least along each axis.
+// result of the image's type, offsets of 32 bits, neighbours along x side by side, two samples or more along each axis.
 // The same bits as `warp`.
 template <class In, int NDIM>
 __global__ void __launch_bounds__(THREADS, 3)
