@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from typing import Any
 
 import cupy
@@ -30,15 +31,15 @@ def calls(*, tiny: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
     tiles, streams = intervals.cell_edges(shape[1:]), displacement_streams(2, np.arange(shape[0]))
     stacks = {dtype: uniform(shape, dtype) for dtype in ("uint8", "uint16", "float32")}
     field = engine.displacement(SEED, streams, shape[1:], alpha=ALPHA, sigma=[SIGMA] * 2)
-    for name, large in (("2600 slices", (2600, 768, 1024)), ("4 huge slices", (4, 16384, 16384))):
-        slices = uniform((3, 48, 64) if tiny else large, "uint8")
-        cells = intervals.cell_edges(slices.shape[1:])
+    large = cache(lambda shape: uniform((3, 48, 64) if tiny else shape, "uint8"))
+
+    def moments_of(shape: tuple[int, int, int], count: int) -> Any:
+        slices = large(shape)
+        return engine.moments(list(slices[:1]) * count, slices, tiles=intervals.cell_edges(slices.shape[1:]))
+
+    for name, size in (("2600 slices", (2600, 768, 1024)), ("4 huge slices", (4, 16384, 16384))):
         for count in (1, 4):
-            references = list(slices[:1]) * count
-            yield (
-                f"moments of {name}, {count} references",
-                lambda r=references, s=slices, c=cells: engine.moments(r, s, tiles=c),
-            )
+            yield f"moments of {name}, {count} references", partial(moments_of, size, count)
     elastic: dict[str, Any] = {"seed": SEED, "stream": streams, "alpha": np.array([ALPHA] * 2), "sigma": [SIGMA] * 2}
     for dtype, stack in stacks.items():
         yield f"moments {dtype}", lambda s=stack: engine.moments([s[0]], s, tiles=tiles)
