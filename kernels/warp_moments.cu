@@ -15,7 +15,7 @@
 //            there; on a field of alpha 250 and sigma 5 a warp's load touches 15 lines of global memory, and of
 //            shared memory it takes 2.5 turns. What lies further, or where the mode has a rule of its own, comes from
 //            `sample_far`.
-//         3  Deformed pixels go to shared memory, and each warp sums boxes of at most 16 x 32 of them with all
+//         3  Deformed pixels go to shared memory, and each warp sums boxes of at most 8 x 32 of them with all
 //            references: one gather for any number of them. Cells are cut into boxes, and boxes side by side fill a
 //            tile, so that small cells leave no thread idle.
 //         The three use the same shared memory in turn.
@@ -195,7 +195,7 @@ __device__ __forceinline__ void copy_box(T* copy, const T* __restrict__ image, c
 }
 
 // Sums of deformed pixels of a type with references as `int` are exact, those with references as `double` centred. Of
-// bytes a lane has at most 16 in a box: 16 * 255 * 65535 < 2^31.
+// bytes a lane has at most 8 in a box: 8 * 255 * 65535 < 2^31.
 template <class X> struct Summed { typedef double type; };
 template <> struct Summed<int> { typedef i64 type; };
 template <class X> using Sum = typename Summed<X>::type;
@@ -340,17 +340,16 @@ __global__ void __launch_bounds__(THREADS, K == 1 && !MASKED && sizeof(X) == 4 ?
     }
     __syncthreads();
 
-    int box = 0;
-    for (int row = first_row; row < end_row; row++)
-      for (int column = first_column; column < end_column; column++, box++) {
-        if (box % WARPS != warp) continue;
-        const int box_top = block_rows[row], down = block_rows[row + 1] - box_top;
-        const int box_left = block_columns[column], across = block_columns[column + 1] - box_left;
-        const i64 block = (i64)row * blocks_x + column, corner = (i64)box_top * width + box_left;
-        sum_box<T, X, K, MASKED>(tile + (box_top - top) * TILE_COLUMNS + box_left - left, down, across,
-                                 references + corner, MASKED ? masks + corner : nullptr, mask_step, reference_count,
-                                 width, pixels, alone_x + block, slice, count, block, blocks, alone, products);
-      }
+    const int boxes_x = end_column - first_column, boxes = (end_row - first_row) * boxes_x;
+    for (int box = warp; box < boxes; box += WARPS) {
+      const int row = first_row + box / boxes_x, column = first_column + box % boxes_x;
+      const int box_top = block_rows[row], down = block_rows[row + 1] - box_top;
+      const int box_left = block_columns[column], across = block_columns[column + 1] - box_left;
+      const i64 block = (i64)row * blocks_x + column, corner = (i64)box_top * width + box_left;
+      sum_box<T, X, K, MASKED>(tile + (box_top - top) * TILE_COLUMNS + box_left - left, down, across,
+                               references + corner, MASKED ? masks + corner : nullptr, mask_step, reference_count,
+                               width, pixels, alone_x + block, slice, count, block, blocks, alone, products);
+    }
     __syncthreads();
   };
   for (i64 slice = blockIdx.z; slice < count; slice += gridDim.z)
