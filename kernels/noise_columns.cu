@@ -9,48 +9,82 @@
 //
 // Layout  out (fields, height, width) float32; `weights` as in gaussian.cu.
 // Launch  grid (strips of 32 columns and segments of rows, fields), strided over, block 256.
-// Block   marches down its strip in steps of 64 rows: each thread draws one Philox block, eight neighbours in a row,
-//         and makes eight outputs of one column. The last rows move up in shared memory, so that noise is drawn once;
-//         a segment that begins inside draws its halo again, and there is more than one where there are few fields.
-//         Rows that do not begin on a Philox block draw five of them for 32 columns instead of four.
-// Shared  64 rows and the halo, 128 bytes a row.
+// Block   marches down its strip in steps of 128 rows: each thread draws two Philox blocks, eight neighbours in a row,
+//         side by side, and makes eight outputs of one column twice. The last rows move up in shared memory, so that
+//         noise is drawn once; a segment that begins inside draws its halo again, and there is more than one where
+//         there are few fields. Rows that do not begin on a Philox block draw five of them for 32 columns instead of
+//         four.
+// Shared  128 rows and the halo, 144 bytes a row, so that eight threads write 16 bytes each to all banks.
 // Floor   4 bytes a pixel written. Instructions a pixel on sm_90, radius 20 and rows of whole Philox blocks, by the
-//         blocks of the machine code and how often each runs: 35 for noise, of which 26 are Philox, 52 for pairs of
-//         taps, 20 for all else: 107. That is 0.42 ms for 129.8 million pixels at the issue rate of an H200 (132
-//         multiprocessors, 1.98 GHz), twice that for both components; what is written takes 0.24 ms at 4.3 TB/s. Not
-//         measured.
+//         blocks of the machine code and how often each runs: 31 for noise, of which 26 are Philox, 67 for taps and
+//         outputs, 6 for all else: 104. That is 0.40 ms for 129.8 million pixels at the issue rate of an H200 (132
+//         multiprocessors, 1.98 GHz), twice that for both components; what is written takes 0.24 ms at 4.3 TB/s.
+// Before  In steps of 64 rows, one Philox block and eight outputs a thread, without a gap between rows: 110
+//         instructions a pixel, and 0.314 ms for both components of 42 slices on an H200, of whose issue slots 70 %
+//         were busy. This form is not measured.
 #include "fir.cuh"
 #include "philox.cuh"
 
 constexpr int LANES = 32, WARPS = 8, THREADS = LANES * WARPS;
-constexpr int SPAN = OUT * WARPS;  // rows of a step of `noise_columns`
-constexpr int DRAWN = 8;           // numbers of a Philox block
+constexpr int BANDS = 2;                   // of OUT rows that a warp makes in a step
+constexpr int SPAN = OUT * WARPS * BANDS;  // rows of a step
+constexpr int DRAWN = 8;                   // numbers of a Philox block
+constexpr int PITCH = LANES + 4;           // a quarter of a warp writes 16 bytes each to all banks
 
-// Noise of `count` rows from row `first` of the field on, 32 columns from `left` on; 0 outside. Philox blocks of a row
-// that does not begin on one reach over both ends of the strip.
-__device__ __forceinline__ void draw_rows(float* window, i64 first, int count, int left, int height, int width,
-                                          u64 seed, u64 stream) {
-  const bool aligned = width % DRAWN == 0;
-  const int blocks = LANES / DRAWN + (aligned ? 0 : 1);
-  for (int i = threadIdx.x; i < count * blocks; i += THREADS) {
-    const int row = aligned ? i / (LANES / DRAWN) : i / (LANES / DRAWN + 1);
-    const i64 y = first + row, start = y * width + left;
-    const int column = (i - row * blocks) * DRAWN - (int)(start & (DRAWN - 1));  // of the strip
-    float number[DRAWN] = {};
-    if (y >= 0 && y < height && column < min(LANES, width - left)) {
-      u64 word[4];
-      philox_block(word, (u64)(start + column) / DRAWN, seed, stream);
+// The numbers of a Philox block.
+__device__ __forceinline__ void draw_block(float (&number)[DRAWN], u64 block, u64 seed, u64 stream) {
+  u64 word[4];
+  philox_block(word, block, seed, stream);
 #pragma unroll
-      for (int j = 0; j < DRAWN; j++) number[j] = centred((u32)(word[j / 2] >> (j % 2 ? 32 : 0)));
+  for (int j = 0; j < DRAWN; j++) number[j] = centred((u32)(word[j / 2] >> (j % 2 ? 32 : 0)));
+}
+
+__device__ __forceinline__ void put_block(float* to, const float (&number)[DRAWN]) {
+  *(float4*)to = make_float4(number[0], number[1], number[2], number[3]);
+  *((float4*)to + 1) = make_float4(number[4], number[5], number[6], number[7]);
+}
+
+// Noise of rows `begin` to `end` of the window, whose row 0 is row `first` of the field, 32 columns from `left` on; 0
+// outside. Philox blocks of a row that does not begin on one reach over both ends of the strip.
+__device__ __forceinline__ void draw_rows(float* window, int begin, int end, i64 first, int left, int height, int width,
+                                          u64 seed, u64 stream) {
+  constexpr int BLOCKS = LANES / DRAWN, AT_ONCE = THREADS / BLOCKS;
+  if (width % DRAWN == 0) {
+    const int column = threadIdx.x % BLOCKS * DRAWN;
+    const bool exists = column < width - left;
+#pragma unroll 1
+    for (int row = begin + threadIdx.x / BLOCKS; row < end; row += 2 * AT_ONCE) {
+      const i64 y = first + row;
+      float* const to = window + row * PITCH + column;
+      const i64 block = y * (width / DRAWN) + (left + column) / DRAWN, further = (i64)AT_ONCE * (width / DRAWN);
+      if (exists && y >= 0 && y + AT_ONCE < height && row + AT_ONCE < end) {  // side by side
+        float one[DRAWN], two[DRAWN];
+        draw_block(one, (u64)block, seed, stream);
+        draw_block(two, (u64)(block + further), seed, stream);
+        put_block(to, one);
+        put_block(to + AT_ONCE * PITCH, two);
+      } else {
+#pragma unroll 1
+        for (int i = 0; i < 2 && row + i * AT_ONCE < end; i++) {
+          float number[DRAWN] = {};
+          if (exists && y + i * AT_ONCE >= 0 && y + i * AT_ONCE < height)
+            draw_block(number, (u64)(block + i * further), seed, stream);
+          put_block(to + i * AT_ONCE * PITCH, number);
+        }
+      }
     }
-    if (aligned) {  // one after the other
-      float4* const to = (float4*)window + i * 2;
-      to[0] = make_float4(number[0], number[1], number[2], number[3]);
-      to[1] = make_float4(number[4], number[5], number[6], number[7]);
-    } else {
+  } else {
+#pragma unroll 1
+    for (int i = threadIdx.x; i < (end - begin) * (BLOCKS + 1); i += THREADS) {
+      const int row = begin + i / (BLOCKS + 1);
+      const i64 y = first + row, start = y * width + left;
+      const int column = i % (BLOCKS + 1) * DRAWN - (int)(start & (DRAWN - 1));  // of the strip
+      float number[DRAWN] = {};
+      if (y >= 0 && y < height && column < min(LANES, width - left))
+        draw_block(number, (u64)(start + column) / DRAWN, seed, stream);
 #pragma unroll
       for (int j = 0; j < DRAWN; j++)
-        if (column + j >= 0 && column + j < LANES) window[row * LANES + column + j] = number[j];
+        if (column + j >= 0 && column + j < LANES) window[row * PITCH + column + j] = number[j];
     }
   }
 }
@@ -60,24 +94,25 @@ __global__ void __launch_bounds__(THREADS, 4)
                   int segment, const float* __restrict__ weights, float centre, int radius, u64 seed) {
   extern __shared__ __align__(16) unsigned char memory[];
   float* const window = (float*)memory;
-  const int lane = threadIdx.x % LANES, band = threadIdx.x / LANES, edge = up(radius, OUT);
-  const float* const own = window + band * OUT * LANES + lane;
+  const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, edge = up(radius, OUT);
   const i64 strips = (width - 1) / LANES + 1, segments = (height - 1) / segment + 1;
   for (i64 field = blockIdx.y; field < fields; field += gridDim.y)
     for (i64 part = blockIdx.x; part < strips * segments; part += gridDim.x) {
       const u64 stream = streams[field];
       const int left = (int)(part % strips) * LANES;
       const i64 top = part / strips * segment, bottom = min(top + segment, (i64)height);
-      draw_rows(window, top - edge, 2 * edge, left, height, width, seed, stream);
       for (i64 y = top; y < bottom; y += SPAN) {
-        draw_rows(window + 2 * edge * LANES, y + edge, SPAN, left, height, width, seed, stream);
+        draw_rows(window, y > top ? 2 * edge : 0, 2 * edge + SPAN, y - edge, left, height, width, seed, stream);
         __syncthreads();
-        const i64 first = y + band * OUT;
-        if (first < bottom && left + lane < width) {
+#pragma unroll 1
+        for (int band = warp; band < WARPS * BANDS; band += WARPS) {
+          const i64 first = y + band * OUT;
+          if (first >= bottom || left + lane >= width) break;
+          const float* const own = window + band * OUT * PITCH + lane;
           float sum[OUT];
 #pragma unroll
-          for (int j = 0; j < OUT; j++) sum[j] = own[(edge + j) * LANES] * centre;
-          add_pairs<LANES, OUT * LANES>(sum, own, own + edge * LANES, weights, radius, 0);
+          for (int j = 0; j < OUT; j++) sum[j] = own[(edge + j) * PITCH] * centre;
+          add_pairs<PITCH, OUT * PITCH>(sum, own, own + edge * PITCH, weights, radius, 0);
           float* to = out + (field * height + first) * width + left + lane;
           if (first + OUT <= bottom) {
 #pragma unroll
@@ -89,11 +124,12 @@ __global__ void __launch_bounds__(THREADS, 4)
           }
         }
         __syncthreads();
+        if (y + SPAN >= bottom) break;  // what follows draws all its rows
         // SPAN rows up, SPAN rows at a time: these are where the next ones go.
         for (int row = 0; row < 2 * edge; row += SPAN) {
-          const int pieces = min(SPAN, 2 * edge - row) * LANES / 4;
-          float4* const to = (float4*)(window + row * LANES);
-          for (int i = threadIdx.x; i < pieces; i += THREADS) to[i] = to[SPAN * LANES / 4 + i];
+          const int pieces = min(SPAN, 2 * edge - row) * PITCH / 4;
+          float4* const to = (float4*)(window + row * PITCH);
+          for (int i = threadIdx.x; i < pieces; i += THREADS) to[i] = to[SPAN * PITCH / 4 + i];
           __syncthreads();
         }
       }

@@ -33,8 +33,11 @@ from .layout import grid
 from .moments import of_slabs, stored_kind
 from .warp import warp
 
-OUT, LANES, WARPS = 8, 32, 8
-"""As in the kernels."""
+OUT, LANES, WARPS, SPAN, PITCH = 8, 32, 8, 128, 36
+"""As in the kernels; the last two of `noise_columns`: rows of a step, and words from a row to the next."""
+
+COLUMNS_SHARED_BYTES = 64 * 1024
+"""Of a block of `noise_columns`, at most: what every device gives. A halo of radius 160; at 20 it takes 25 KiB."""
 
 SHARED_BYTES = 47 * 1024
 """Of a block, which has 1 KiB more: a halo of radius 128, and a copy of the slice that reaches 84 pixels around a tile
@@ -82,9 +85,9 @@ class Fields:
         height, width = self.shape
         streams = self.device.to_device(np.ascontiguousarray(self.streams[:, part]).reshape(-1))
         columns = self.device.empty((2, len(streams) // 2, height, width), np.float32)
-        span, strips = OUT * WARPS, -(-width // LANES)
+        strips = -(-width // LANES)
         wanted = BLOCKS_A_MULTIPROCESSOR * self.device.multiprocessors // (strips * len(streams))
-        segment = up(-(-height // max(1, wanted)), span)
+        segment = up(-(-height // max(1, wanted)), SPAN)
         self.device.kernel("noise_columns.cu", "noise_columns")(
             grid(strips * -(-height // segment), len(streams)),
             (LANES * WARPS,),
@@ -239,7 +242,7 @@ def warp_moments(
 def _fit(kernels: Sequence[Array]) -> bool:
     """Whether the halos of a Gaussian along y and x leave room in shared memory."""
     y, x = (max(0, len(kernel) - 1) for kernel in kernels)
-    return max(_columns_bytes(y), _rows_bytes(x)) <= SHARED_BYTES
+    return _columns_bytes(y) <= COLUMNS_SHARED_BYTES and _rows_bytes(x) <= SHARED_BYTES
 
 
 def _weights(device: Device, kernel: Array) -> Weights:
@@ -255,7 +258,7 @@ def _weights(device: Device, kernel: Array) -> Weights:
 
 def _columns_bytes(radius: int) -> int:
     """Return the shared memory of `noise_columns`: rows of a step and their halo."""
-    return 4 * LANES * (OUT * WARPS + 2 * up(radius, OUT))
+    return 4 * PITCH * (SPAN + 2 * up(radius, OUT))
 
 
 def _rows_bytes(radius: int) -> int:
