@@ -157,7 +157,7 @@ def test_slabs_and_groups_change_no_bit(cuda, monkeypatch, dtype):
         monkeypatch.setattr(slabs, "HOST_BYTES", length * slices[0].nbytes)
         assert_same(found(cuda, slices), whole)
     monkeypatch.undo()
-    monkeypatch.setattr(passes, "GROUP_BYTES", 3 * 8 * slices[0].size)
+    monkeypatch.setattr(warp_moments, "COLUMNS_BYTES", 3 * 8 * slices[0].size)
     assert_same(found(cuda, slices), whole)
 
 

@@ -130,7 +130,7 @@ def launches(bench: Bench) -> Iterator[Figure]:
         with changed("warp_moments", SPREAD=spread):
             yield Figure("warp_moments", f"copy of {spread} standard deviations, {name}", bench.ms(work), unit)
     for count in (4, 8, 40, 165):
-        with changed("passes", GROUP_BYTES=count * 8 * slices[0].size):
+        with changed("warp_moments", COLUMNS_BYTES=count * 8 * slices[0].size):
             yield Figure("warp_moments", f"groups of {count} slices, {name}", bench.ms(work), unit)
     for blocks in (2, 4, 16):
         with changed("warp_moments", BLOCKS_A_MULTIPROCESSOR=blocks):

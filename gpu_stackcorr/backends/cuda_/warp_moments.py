@@ -5,8 +5,8 @@ neither noise nor deformed slices are ever in memory. What else there is - other
 halo leaves no room - goes by `displacement` and `warp` of a slab and its moments, each a launch or a few.
 
 Device memory beyond input and result: a copy of each reference in int32 or float64, the sums of the boxes of a slab,
-and 8 bytes a pixel of it for noise smoothed along y, GROUP_BYTES in all or those of a slice. By the composition: what
-`moments` needs, the fields of a slab and its deformed slices within the same bound, and what `displacement` takes.
+and 8 bytes a pixel of it for noise smoothed along y, COLUMNS_BYTES in all or those of a slice. By the composition: what
+`moments` needs, the fields of a slab, GROUP_BYTES of `passes`, its deformed slices, and what `displacement` takes.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ from .warp import warp
 
 OUT, LANES, WARPS, SPAN, PITCH = 8, 32, 8, 128, 36
 """As in the kernels; the last two of `noise_columns`: rows of a step, and words from a row to the next."""
+
+COLUMNS_BYTES = 2**30
+"""Noise smoothed along y that is in memory at once: of 170 slices of 768 x 1024 pixels. In groups of 42 the last blocks
+of each left a sixth of an H200 idle."""
 
 COLUMNS_SHARED_BYTES = 64 * 1024
 """Of a block of `noise_columns`, at most: what every device gives. A halo of radius 160; at 20 it takes 25 KiB."""
@@ -235,7 +239,7 @@ def warp_moments(
         reference_mask=reference_mask,
         tiles=tiles,
         bytes_a_slice=field_bytes + (0 if is_fused else slices.dtype.itemsize * prod(shape)),
-        most=max(1, passes.GROUP_BYTES // max(1, field_bytes)),
+        most=max(1, (COLUMNS_BYTES if is_fused else passes.GROUP_BYTES) // max(1, field_bytes)),
     )
 
 
