@@ -13,6 +13,7 @@ class Diary(Device):
     """A device of the host's memory that notes what it is asked for."""
 
     multiprocessors = 1
+    shared_bytes = 64 * 1024
 
     def __init__(self):
         self.notes = []

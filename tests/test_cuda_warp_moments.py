@@ -30,12 +30,15 @@ def linspace(n, cells):
     return np.rint(np.linspace(0, n, cells + 1)).astype(np.intp)
 
 
+def references_of(slices, count):
+    return list(images(slices.dtype.str[1:].replace("b", "u"), (count, *slices.shape[1:]), 7))
+
+
 def found(cuda, slices, references=1, **changes):
     """Return everything that the moments of references with slices consist of."""
     streams = displacement_streams(2, np.arange(len(slices)))
     how = {"seed": 5, "stream": streams, "alpha": np.array([15.0, 25.0]), "sigma": [2.0, 3.0], "tiles": None} | changes
-    others = list(images(slices.dtype.str[1:], (references, *slices.shape[1:]), 7))
-    moments = cuda.warp_moments(others, slices, **how)
+    moments = cuda.warp_moments(references_of(slices, references), slices, **how)
     return [a for one in moments for part in (one, one.cells) if part is not None for a in part.arrays()]
 
 
@@ -91,6 +94,47 @@ def test_the_reach_fits(cuda):
             assert 1 <= reach <= most
             assert warp_moments._copy_bytes(reach, itemsize) <= warp_moments.SHARED_BYTES
             assert TILE[0] + 2 * reach <= 256, "MOST_ROWS of the kernel"
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+@pytest.mark.parametrize(("shape", "mode"), [((67, 131), "reflect"), ((41, 128), "constant"), ((5, 3), "mirror")])
+@pytest.mark.parametrize("references", [1, 3])
+def test_where_phases_lie_changes_no_bit(cuda, monkeypatch, dtype, shape, mode, references):
+    """Side by side where shared memory has room, else in turn in the same place."""
+    slices = images(dtype, (2, *shape), 1)
+    beside = found(cuda, slices, references, mode=mode)
+    monkeypatch.setattr(EmulatedDevice, "shared_bytes", 64 * 1024)
+    assert_same(found(cuda, slices, references, mode=mode), beside)
+
+
+@pytest.mark.parametrize("kilobytes", [64, 228])
+@pytest.mark.parametrize("mode", ["reflect", "mirror", "nearest", "grid-wrap", "wrap", "constant", "grid-constant"])
+@pytest.mark.parametrize("width", [8, 61, 72, 200])
+def test_borders_fold_as_in_the_composition(cuda, monkeypatch, kilobytes, mode, width):
+    """Columns before and behind the image, in rows of whole words and of others, wider than what is around a tile."""
+    monkeypatch.setattr(EmulatedDevice, "shared_bytes", kilobytes * 1024)
+    slices = images("u1", (2, 35, width), 1)
+    fused = found(cuda, slices, mode=mode, cval=3.0)
+    monkeypatch.setattr(warp_moments, "FUSED", ())
+    assert_same(found(cuda, slices, mode=mode, cval=3.0), fused)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "?"])
+@pytest.mark.parametrize("step", [1.0, 0.5, 0.25, 1 / 510])
+def test_bytes_in_the_middle_between_two_integers(cuda, monkeypatch, dtype, step):
+    """Where values lie on the middle or next to it, float64 decides; of tiny displacements too, whose floor is -1."""
+    rng = np.random.default_rng(3)
+    slices = images("u1", (3, 33, 70), 1) < 128 if dtype == "?" else images(dtype, (3, 33, 70), 1)
+    slices[1] = np.arange(70) % 2
+    chosen = (rng.integers(-int(1.9 / step), int(1.9 / step) + 1, (2, *slices.shape)) * step).astype(np.float32)
+    chosen[:, 2] = np.nextafter(chosen[:, 2], rng.choice(np.float32([-9, 9]), chosen[:, 2].shape))
+    chosen[:, :, ::5] = np.float32(-1e-30)
+    field = cuda.device.to_device(chosen)
+    monkeypatch.setattr(warp_moments.Fields, "columns", lambda self, part: field[:, part])
+    one = found(cuda, slices, sigma=[0.0, 0.0], alpha=1.0)
+    warped = cuda.warp(slices, field, axes=(1, 2), order=1, mode="reflect", cval=0.0)
+    (moments,) = cuda.moments(references_of(slices, 1), warped)
+    assert_same(one, moments.arrays())
 
 
 @pytest.mark.parametrize("blocks", [0, 3, 1000])

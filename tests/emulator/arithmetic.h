@@ -151,6 +151,12 @@ EMULATOR_ROUNDED(float, __f, rn)
 EMULATOR_ROUNDED(double, __d, rn)
 inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 inline double __fma_rn(double a, double b, double c) { return ::fma(a, b, c); }
+// Down: the nearest float, or its neighbour where that is above the sum, of which double keeps what it rounds off.
+inline float __fadd_rd(float a, float b) {
+  const double sum = (double)a + b, of_b = sum - a, rest = (a - (sum - of_b)) + (b - of_b);
+  const float nearest = (float)sum;
+  return nearest > sum || (nearest == sum && rest < 0) ? nextafterf(nearest, -INFINITY) : nearest;
+}
 inline float __fsqrt_rn(float x) { return sqrtf(x); }
 inline double __dsqrt_rn(double x) { return ::sqrt(x); }
 inline float __frcp_rn(float x) { return 1.0f / x; }

@@ -47,6 +47,7 @@ class EmulatedDevice(Device):
     """
 
     multiprocessors = 4
+    shared_bytes = 228 * 1024
 
     def __init__(
         self,

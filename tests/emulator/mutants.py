@@ -29,7 +29,7 @@ CASES_OF_BARRIERS = {
     "moments_total.cu": ("moments of many blocks a cell",),
     "noise_columns.cu": ("deformed bytes in any words",),
     "spline.cu": ("prefilter of order 3",),
-    "warp_moments.cu": ("deformed bytes in any words",),
+    "warp_moments.cu": ("deformed bytes in any words", "deformed bytes by a wide Gaussian"),
 }
 """By file that has barriers: the cases of which one at least is wrong without any one of them."""
 
@@ -67,6 +67,7 @@ def without_barriers() -> Iterator[Mutant]:
 
 LABELLED = "warp of channels and their labels"
 BY_ROWS = "warp of bytes by rows"
+IN_TURN = "deformed bytes by a wide Gaussian"
 
 OFF_BY_ONE = [
     Mutant(
@@ -120,21 +121,21 @@ OFF_BY_ONE = [
     Mutant("warp.cu", "row += WARPS * ROWS", "row += WARPS * ROWS + 1", (BY_ROWS,)),
     Mutant("warp.cu", "if (n >= below)", "if (n > below)", (BY_ROWS,)),
     Mutant("warp.cu", "if (++c >= last)", "if (++c > last)", (LABELLED,)),
-    Mutant(
-        "warp_moments.cu",
-        "c + k * LANES < across + 2 * edge",
-        "c + k * LANES < across + edge",
-        ("deformed bytes in any words",),
-    ),
+    Mutant("warp_moments.cu", "c + k * LANES < span", "c + k * LANES < span - 8", ("deformed 16 bits in whole words",)),
+    Mutant("warp_moments.cu", "c + k * LANES < span", "c + k * LANES < span - 8", ("deformed bytes in any words",), 1),
+    Mutant("warp_moments.cu", "row + i * step < down)", "row + i * step <= down)", (IN_TURN,), 1),
     Mutant("warp_moments.cu", "row < down; row += step) {", "row <= down; row += step) {", ("deformed floats",)),
-    Mutant("warp_moments.cu", "whole_x < width - 1 - x", "whole_x < width - x", ("deformed 16 bits in whole words",)),
+    Mutant("tile_copy.cuh", "fold(left + column, width", "fold(left + column, width + 1", ("deformed floats",)),
+    Mutant(
+        "deformed_pixels.cuh", "whole_x < width - 1 - x", "whole_x < width - x", ("deformed 16 bits in whole words",)
+    ),
 ]
 """Shown by a plain run, as an error or by a wrong result."""
 
 READS_TOO_FAR = [
     Mutant("moments.cu", "at + WORD <= end", "at < end", ("moments of bytes at any address",)),
     Mutant("moments.cu", "min(first + s, slice_count - 1)", "first + s", ("moments of 16 bits in whole words",)),
-    Mutant("warp_moments.cu", "~3ull) <= end)", "~3ull) <= end + 3)", ("deformed bytes in any words",)),
+    Mutant("tile_copy.cuh", "~3ull) <= end)", "~3ull) <= end + 3)", ("deformed bytes in any words",)),
 ]
 """What is read is not used: shown by AddressSanitizer alone."""
 

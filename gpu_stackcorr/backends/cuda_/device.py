@@ -29,6 +29,9 @@ class Device(ABC):
     multiprocessors: int
     """How many blocks' worth of work fill it a few times over."""
 
+    shared_bytes: int
+    """Shared memory of a multiprocessor, which the blocks that run there share."""
+
     @abstractmethod
     def kernel(self, file: str, name: str) -> Kernel:
         """Return a kernel of ``kernels/`` by its name expression, such as ``"moments<unsigned char, 1>"``."""

@@ -45,7 +45,12 @@ class Gpu(Device):
     @property
     def multiprocessors(self) -> int:  # type: ignore[override]
         """Number of multiprocessors of the current device."""
-        return int(cupy.cuda.Device().attributes["MultiProcessorCount"])
+        return _attribute(int(cupy.cuda.Device().id), "MultiProcessorCount")
+
+    @property
+    def shared_bytes(self) -> int:  # type: ignore[override]
+        """Shared memory of a multiprocessor of the current device."""
+        return _attribute(int(cupy.cuda.Device().id), "MaxSharedMemoryPerMultiprocessor")
 
     def kernel(self, file: str, name: str) -> Kernel:
         """Return a kernel, compiled on first use on the current device."""
@@ -235,6 +240,12 @@ def _pinned(n_bytes: int) -> Array:
             raise
         raise MemoryError(f"{n_bytes} bytes of pinned memory cannot be had") from error
     return np.frombuffer(memory, np.uint8, n_bytes)
+
+
+@cache
+def _attribute(device: int, name: str) -> int:
+    """Return an attribute of a device; CuPy asks the driver for all of them each time."""
+    return int(cupy.cuda.Device(device).attributes[name])
 
 
 @cache

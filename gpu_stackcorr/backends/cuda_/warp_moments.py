@@ -43,9 +43,12 @@ of each left a sixth of an H200 idle."""
 COLUMNS_SHARED_BYTES = 64 * 1024
 """Of a block of `noise_columns`, at most: what every device gives. A halo of radius 160; at 20 it takes 25 KiB."""
 
-SHARED_BYTES = 47 * 1024
-"""Of a block, which has 1 KiB more: a halo of radius 128, and a copy of the slice that reaches 84 pixels around a tile
-of bytes, 52 of 16 bits, 31 of floats."""
+SHARED_BYTES = 46 * 1024
+"""Of a block of `warp_moments`, which has 2 KiB more: a halo of radius 128, or a copy of the slice that reaches 82
+pixels around a tile of bytes, 52 of 16 bits, 30 of floats. Where there is room, it has twice that halo and the copy."""
+
+RESERVED_BYTES = 3 * 1024
+"""What a block of `warp_moments` takes beside that: its own 2 KiB, and 1 KiB of the system's."""
 
 SPREAD = 5.0
 """Standard deviations of a displacement that the copy reaches: of the pixels beyond, a warp waits for each."""
@@ -126,7 +129,8 @@ class WarpedSums(Sums):
 
     def _cut(self, edges: Edges) -> Blocks:
         self.tiles = cut_tiles(edges)
-        self.tile_edges = [self.device.to_device(array) for array in (self.tiles.rows, self.tiles.columns)]
+        axes = (self.tiles.rows, self.tiles.blocks.rows), (self.tiles.columns, self.tiles.blocks.columns)
+        self.tile_edges = [self.device.to_device(_tile_edges(*axis)) for axis in axes]
         return self.tiles.blocks
 
     def _prepare(self, references: list[Array]) -> None:
@@ -158,9 +162,12 @@ class WarpedSums(Sums):
         most = 1 if masked or self.count == 1 else MOST_REFERENCES
         types = f"{TYPES[self.kind.name]}, {'int' if self.exact else 'double'}, {most}, {str(masked).lower()}"
         reach = fields.reach(self.kind.itemsize)
-        window, copy = _rows_bytes(fields.x.radius), _copy_bytes(reach, self.kind.itemsize)
+        windows, copy = _rows_bytes(fields.x.radius), _copy_bytes(reach, self.kind.itemsize)
+        wanted = 2 * windows + copy
+        blocks = 3 if self.exact and most == 1 and not masked else 2  # that run at once, as registers allow
+        beside = blocks * (wanted + RESERVED_BYTES) <= self.device.shared_bytes
         self.device.kernel("warp_moments.cu", f"warp_moments<{types}>")(
-            grid(*(len(edges) - 1 for edges in reversed(self.tile_edges)), count),
+            grid(*(len(edges) for edges in reversed(self.tile_edges)), count),
             (LANES * WARPS,),
             (
                 slab,
@@ -175,19 +182,21 @@ class WarpedSums(Sums):
                 np.int32(self.count),
                 self.alone_x,
                 *self.tile_edges,
-                *(np.int32(len(edges) - 1) for edges in self.tile_edges),
+                *(np.int32(len(edges)) for edges in self.tile_edges),
                 *self.grid[:2],
                 np.int32(self.blocks.shape[1]),
                 np.int64(number),
-                *map(np.int32, self.shape[1:]),
-                np.int64(count),
+                *map(np.int32, (*self.shape[1:], count)),
                 np.int32(reach),
+                np.int32(windows // 4 // TILE[0]),
+                np.int32(windows // 4 if beside else 0),
+                np.int32(2 * windows if beside else 0),
                 np.int32(mode),
                 np.float64(cval),
                 alone,
                 products,
             ),
-            shared_bytes=max(window, copy, prod(TILE) * self.kind.itemsize),
+            shared_bytes=wanted if beside else max(windows, copy, prod(TILE) * self.kind.itemsize),
         )
         x, counts = Steps(self.alone_x, number, 0), Steps(self.counts, number, 0)
         return self._total(x, Steps(alone, count * number if masked else 0, number), products, counts)
@@ -243,6 +252,11 @@ def warp_moments(
     )
 
 
+def _tile_edges(tiles: NDArray[np.int32], blocks: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return, along one axis, the first block of each tile and of the next one, and where these begin."""
+    return np.stack([tiles[:-1], tiles[1:], blocks[tiles[:-1]], blocks[tiles[1:]]], axis=1)
+
+
 def _fit(kernels: Sequence[Array]) -> bool:
     """Whether the halos of a Gaussian along y and x leave room in shared memory."""
     y, x = (max(0, len(kernel) - 1) for kernel in kernels)
@@ -266,7 +280,7 @@ def _columns_bytes(radius: int) -> int:
 
 
 def _rows_bytes(radius: int) -> int:
-    """Return the shared memory of the windows of all warps; their pitch is `window_pitch` of the kernel."""
+    """Return the shared memory of the windows of all warps; four rows are as one of 32 threads."""
     halo, row = ((OUT + 1) * samples // OUT for samples in (2 * up(radius, OUT), TILE[1]))
     return 4 * TILE[0] * (up(halo, 32) + row)
 

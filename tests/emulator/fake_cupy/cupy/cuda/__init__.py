@@ -20,6 +20,7 @@ class Device:
         self.attributes = {
             "MultiProcessorCount": 4,
             "MaxSharedMemoryPerBlockOptin": 64 * 1024,
+            "MaxSharedMemoryPerMultiprocessor": 64 * 1024,
             "L2CacheSize": 2**16,
             "ClockRate": 10**6,
         }
