@@ -74,6 +74,9 @@ template <int P> struct Power {  // sum y and sum y^2
 //         turn; alone (N, blocks), products (references, N, blocks). ALIGNED: every row of y begins on 16 bytes and
 //         every row of x on 16 / PY. Otherwise a unit of y is cut where its row begins, x is shifted to it, and both
 //         may begin anywhere; 16 bytes before and behind all references may then be read.
+// Item    what a warp takes at once: a block, or two that lie side by side where `together` is 2, so that what it loads of
+//         a row is a whole line of 128 bytes: half lines cost as many look-ups in L2, which were what bounded it. Their
+//         edges are then all on units.
 // Thread  lane l takes unit l % units of rows l / units, l / units + 32 / units, ...: AHEAD of them of S slices are a
 //         turn, and the words of the next turn, of these slices or of the warp's next ones, are on their way while one
 //         is added up. Bytes of a unit that belong to other cells are set to 0.
@@ -81,22 +84,27 @@ template <int PY, int PX, int K, int S, bool ALIGNED>
 __global__ void __launch_bounds__(32 * WARPS, 2)
     sum_integers(const u8* __restrict__ slices, const u8* __restrict__ references, i64 plane, int reference_count,
                  const int* __restrict__ rows, const int* __restrict__ columns, int block_columns, i64 blocks,
-                 int height, int width, i64 slice_count, int slice_warps, u32 flip, Alone<i64>* __restrict__ alone,
-                 i64* __restrict__ products) {
+                 int height, int width, i64 slice_count, int slice_warps, int together, u32 flip,
+                 Alone<i64>* __restrict__ alone, i64* __restrict__ products) {
   constexpr int AHEAD = (ALIGNED ? 2 : 1) * (S == 1 && K <= 4 ? 2 : 1), COUNT = power_of_two(S * (2 + K));
   typedef typename BlockSum<PY * PX>::type Sum;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, spread = WARPS / slice_warps;
   const u64 begin = (u64)slices, end = begin + (u64)slice_count * height * width * PY;
   const i64 stride = (i64)gridDim.y * slice_warps * S;
-  for (i64 block = (i64)blockIdx.x * spread + warp / slice_warps; block < blocks; block += (i64)gridDim.x * spread) {
-    const int top = rows[block / block_columns], bottom = rows[block / block_columns + 1];
-    const int left = columns[block % block_columns], right = columns[block % block_columns + 1];
+  const int row_items = (block_columns + together - 1) / together;
+  const i64 items = blocks / max(1, block_columns) * row_items;
+  for (i64 item = (i64)blockIdx.x * spread + warp / slice_warps; item < items; item += (i64)gridDim.x * spread) {
+    const int block_row = (int)(item / row_items), block_column = (int)(item % row_items) * together;
+    const int top = rows[block_row], bottom = rows[block_row + 1];
+    const int left = columns[block_column], middle = columns[block_column + 1];
+    const int right = columns[min(block_column + together, block_columns)];
     // Units of a row; where rows begin anywhere, as many as a row of that length can touch.
     const int first_unit = ALIGNED ? left * PY / WORD : 0;
     const int touched = ALIGNED ? (right * PY + WORD - 1) / WORD - first_unit
                                 : ((right - left) * PY + 2 * WORD - 1 - PY) / WORD;
     const int units = max(1, touched), step = 32 / units, unit = lane % units;
     const int own = lane / units < step ? lane / units : bottom;  // the first of the lane's rows, from a turn's first
+    const bool is_second = together > 1 && (first_unit + unit) * WORD >= middle * PY;
 
     // Where row y of the block begins, and bytes that lie before that in the lane's unit.
     const auto row_at = [&](i64 slice, int y) {
@@ -182,16 +190,22 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
 #pragma unroll
           for (int s = 0; s < S; s++) word[a][s] = next[a][s];
       }
-      Sum value[COUNT] = {};
+      Sum total[COUNT] = {};
 #pragma unroll
       for (int s = 0; s < S; s++) {
-        value[s * (2 + K)] = power[s].template sum<Sum>();
-        value[s * (2 + K) + 1] = power[s].template square<Sum>();
+        total[s * (2 + K)] = power[s].template sum<Sum>();
+        total[s * (2 + K) + 1] = power[s].template square<Sum>();
 #pragma unroll
-        for (int k = 0; k < K; k++) value[s * (2 + K) + 2 + k] = product[s][k].template total<Sum>();
+        for (int k = 0; k < K; k++) total[s * (2 + K) + 2 + k] = product[s][k].template total<Sum>();
       }
-      const i64 sum = (i64)warp_sums<COUNT>(value);
-      write_sums<K, S>(sum, lane * COUNT, first, slice_count, reference_count, block, blocks, alone, products);
+#pragma unroll 1
+      for (int second = 0; second < together && block_column + second < block_columns; second++) {
+        Sum value[COUNT];
+#pragma unroll
+        for (int i = 0; i < COUNT; i++) value[i] = is_second == (second > 0) ? total[i] : Sum(0);
+        const i64 sum = (i64)warp_sums<COUNT>(value), block = (i64)block_row * block_columns + block_column + second;
+        write_sums<K, S>(sum, lane * COUNT, first, slice_count, reference_count, block, blocks, alone, products);
+      }
     }
   }
 }

@@ -10,12 +10,13 @@
 // Layout  alone_x, alone_y and counts have a step from a reference to the next and from a slice to the next, 0 where
 //         they do not depend on it; products (K, N, blocks). Cell (i, j) has the block rows row_cells[i]..
 //         row_cells[i + 1] - 1, likewise columns. Results of integers are sums, and of float64 their moments:
-//             of_x (3, K, x_slices, cells) i64      count, x, xx      moments_of_x (2, ...) double  mean, ss
-//             of_y (3, K, N, cells) i64             y, yy, xy         moments_of_y (3, ...) double  mean, ss, ss_xy
-//         of floats alone the moments: of_x (3, ...) double count, mean, ss; of_y (3, ...) double. x_slices is 1 where
-//         what x has does not depend on the slice, else N.
+//             of_x (3, K, x_slices, cells) i64          count, x, xx     moments_of_x (2, ...) double   mean, ss
+//             of_y (2, y_references, N, cells) i64      y, yy            moments_of_y (2, ...) double   mean, ss
+//             of_xy (K, N, cells) i64                   xy               moments_of_xy (...) double     ss_xy
+//         of floats alone the moments, in of_x (3, ...), of_y (2, ...) and of_xy. x_slices is 1 where what x has does
+//         not depend on the slice, else N; y_references is 1 where what y has does not depend on x, else K.
 // Launch  grid (cells, N, K), strided over; one thread block a cell and pair, of one warp or of WARPS. SMALL, for cells of
-//         few blocks: grid (cells / 256, N, K), block 256, a thread a cell.
+//         few blocks: grid (cells / 256, N, K), block 256, a thread a cell. `add_cells`: grid (N, K), block 256.
 // Order   Thread t takes blocks t, t + threads, ...; then the lanes of a warp, then the warps. The number of threads
 //         depends on the number of blocks of a cell alone.
 // Floor   The sums of stage 1, once a reference, and the results: about 2 % of the bytes of slices of uint8 in cells of
@@ -84,10 +85,19 @@ template <class T> __device__ __forceinline__ void add_lanes(Cell<T>& cell) {
   }
 }
 
-// Where results go.
+// Where results go: arrays of (values, K, N, cells), of one reference or slice where the values do not depend on it.
 template <class T> struct Results {
-  T *of_x, *of_y;
-  double *moments_of_x, *moments_of_y;
+  T *of_x, *of_y, *of_xy;
+  double *moments_of_x, *moments_of_y, *moments_of_xy;
+  i64 x_slices, y_references, references, slices, cells;
+
+  // The places of a cell of pair (k, n) in arrays of x, y and both, and the steps from a value to the next.
+  __device__ __forceinline__ bool has_x(i64 n) const { return n < x_slices; }
+  __device__ __forceinline__ bool has_y(i64 k) const { return k < y_references; }
+  __device__ __forceinline__ i64 x_at(i64 k, i64 n, i64 cell) const { return (k * x_slices + n) * cells + cell; }
+  __device__ __forceinline__ i64 y_at(i64 k, i64 n, i64 cell) const { return (k * slices + n) * cells + cell; }
+  __device__ __forceinline__ i64 x_step() const { return references * x_slices * cells; }
+  __device__ __forceinline__ i64 y_step() const { return y_references * slices * cells; }
 };
 
 // The integer nearest to sum / count, half upwards.
@@ -96,32 +106,36 @@ __device__ __forceinline__ i64 nearest_mean(i64 sum, i64 count) {
   return quotient - (quotient * 2 * count > twice);
 }
 
-// Writes a cell, `at` of those of x and of y; they have `x_step` and `y_step` in all.
-__device__ __forceinline__ void write(const Cell<double>& cell, const Results<double>& to, bool with_x, i64 x_at,
-                                      i64 x_step, i64 y_at, i64 y_step) {
-  if (with_x) to.of_x[x_at] = cell.v[0], to.of_x[x_at + x_step] = cell.v[1], to.of_x[x_at + 2 * x_step] = cell.v[3];
-  to.of_y[y_at] = cell.v[2], to.of_y[y_at + y_step] = cell.v[4], to.of_y[y_at + 2 * y_step] = cell.v[5];
+__device__ __forceinline__ void write(const Cell<double>& cell, const Results<double>& to, i64 k, i64 n, i64 at) {
+  const i64 x = to.x_at(k, n, at), y = to.y_at(k, n, at);
+  if (to.has_x(n))
+    to.of_x[x] = cell.v[0], to.of_x[x + to.x_step()] = cell.v[1], to.of_x[x + 2 * to.x_step()] = cell.v[3];
+  if (to.has_y(k)) to.of_y[y] = cell.v[2], to.of_y[y + to.y_step()] = cell.v[4];
+  to.of_xy[y] = cell.v[5];
 }
 // Integers with moments as `Moments.from_sums` has them, operation by operation.
-__device__ __forceinline__ void write(const Cell<i64>& cell, const Results<i64>& to, bool with_x, i64 x_at, i64 x_step,
-                                      i64 y_at, i64 y_step) {
-  const i64 n = cell.v[0], x = cell.v[1], y = cell.v[2], safe = max(n, 1ll);
+__device__ __forceinline__ void write(const Cell<i64>& cell, const Results<i64>& to, i64 k, i64 n, i64 at) {
+  const i64 count = cell.v[0], x = cell.v[1], y = cell.v[2], safe = max(count, 1ll);
   const i64 shift_x = nearest_mean(x, safe), shift_y = nearest_mean(y, safe);
-  const double rest_x = (double)(x - n * shift_x), rest_y = (double)(y - n * shift_y);
-  const u64 a = shift_x, b = shift_y;
-  const i64 xx = (i64)((u64)cell.v[3] - 2 * a * (u64)x + (u64)n * a * a);
-  const i64 yy = (i64)((u64)cell.v[4] - 2 * b * (u64)y + (u64)n * b * b);
-  const i64 xy = (i64)((u64)cell.v[5] - b * (u64)x - a * (u64)y + (u64)n * a * b);
-  const double mean_x = rest_x / (double)safe, mean_y = rest_y / (double)safe;
-  if (with_x) {
-    to.of_x[x_at] = n, to.of_x[x_at + x_step] = x, to.of_x[x_at + 2 * x_step] = cell.v[3];
-    to.moments_of_x[x_at] = (double)shift_x + mean_x;
-    to.moments_of_x[x_at + x_step] = (double)xx - rest_x * mean_x;
+  const double rest_x = (double)(x - count * shift_x), rest_y = (double)(y - count * shift_y);
+  const double mean_y = rest_y / (double)safe;
+  const u64 a = shift_x, b = shift_y, all = count;
+  const i64 x_place = to.x_at(k, n, at), y_place = to.y_at(k, n, at);
+  if (to.has_x(n)) {
+    const double mean_x = rest_x / (double)safe;
+    const i64 xx = (i64)((u64)cell.v[3] - 2 * a * (u64)x + all * a * a);
+    to.of_x[x_place] = count, to.of_x[x_place + to.x_step()] = x, to.of_x[x_place + 2 * to.x_step()] = cell.v[3];
+    to.moments_of_x[x_place] = (double)shift_x + mean_x;
+    to.moments_of_x[x_place + to.x_step()] = (double)xx - rest_x * mean_x;
   }
-  to.of_y[y_at] = y, to.of_y[y_at + y_step] = cell.v[4], to.of_y[y_at + 2 * y_step] = cell.v[5];
-  to.moments_of_y[y_at] = (double)shift_y + mean_y;
-  to.moments_of_y[y_at + y_step] = (double)yy - rest_y * mean_y;
-  to.moments_of_y[y_at + 2 * y_step] = (double)xy - rest_x * mean_y;
+  if (to.has_y(k)) {
+    const i64 yy = (i64)((u64)cell.v[4] - 2 * b * (u64)y + all * b * b);
+    to.of_y[y_place] = y, to.of_y[y_place + to.y_step()] = cell.v[4];
+    to.moments_of_y[y_place] = (double)shift_y + mean_y;
+    to.moments_of_y[y_place + to.y_step()] = (double)yy - rest_y * mean_y;
+  }
+  to.of_xy[y_place] = cell.v[5];
+  to.moments_of_xy[y_place] = (double)(i64)((u64)cell.v[5] - b * (u64)x - a * (u64)y + all * a * b) - rest_x * mean_y;
 }
 
 // The blocks of one cell.
@@ -160,6 +174,22 @@ template <class T> struct Pair {
   }
 };
 
+// The sum over all threads of a block, in thread 0.
+template <class T> __device__ __forceinline__ void add_warps(Cell<T>& sum, T (&kept)[WARPS][6]) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  add_lanes(sum);
+  __syncthreads();  // of the cell before, `kept` has been read
+  if (lane == 0)
+#pragma unroll
+    for (int i = 0; i < 6; i++) kept[warp][i] = sum.v[i];
+  __syncthreads();
+  if (warp == 0) {
+#pragma unroll
+    for (int i = 0; i < 6; i++) sum.v[i] = lane < warps ? kept[lane][i] : T(0);
+    add_lanes(sum);
+  }
+}
+
 template <class T, bool SMALL>
 __global__ void __launch_bounds__(32 * WARPS, 2)
     total_cells(const Alone<T>* __restrict__ alone_x, i64 x_reference_step, i64 x_slice_step,
@@ -167,40 +197,48 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
                 const T* __restrict__ products, const i64* __restrict__ counts, i64 count_reference_step,
                 i64 count_slice_step, const int* __restrict__ row_cells, const int* __restrict__ column_cells,
                 int cells_y, int cells_x, int block_columns, i64 blocks, i64 references, i64 slices, T offset_x,
-                T offset_y, i64 x_slices, T* __restrict__ of_x, T* __restrict__ of_y, double* __restrict__ moments_of_x,
-                double* __restrict__ moments_of_y) {
+                T offset_y, i64 x_slices, i64 y_references, T* __restrict__ of_x, T* __restrict__ of_y,
+                T* __restrict__ of_xy, double* __restrict__ moments_of_x, double* __restrict__ moments_of_y,
+                double* __restrict__ moments_of_xy) {
   constexpr bool IS_FLOAT = T(1) / T(2) > T(0);
-  __shared__ T kept[SMALL ? 1 : WARPS][6];
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  __shared__ T kept[WARPS][6];
   const i64 cells = (i64)cells_y * cells_x, own = SMALL ? threadIdx.x : 0, step = SMALL ? blockDim.x : 1;
-  const Results<T> out = {of_x, of_y, moments_of_x, moments_of_y};
+  const Results<T> out = {of_x, of_y, of_xy, moments_of_x, moments_of_y, moments_of_xy,
+                          x_slices, y_references, references, slices, cells};
   for (i64 k = blockIdx.z; k < references; k += gridDim.z)
     for (i64 n = blockIdx.y; n < slices; n += gridDim.y)
       for (i64 cell = blockIdx.x * step + own; cell < cells; cell += gridDim.x * step) {
-        const Alone<T>* const x = alone_x + k * x_reference_step + n * x_slice_step;
-        const i64* const count = counts + k * count_reference_step + n * count_slice_step;
         const Blocks of_cell(row_cells, column_cells, cell, cells_x, block_columns);
-        const Pair<T> pair = {x, alone_y + k * y_reference_step + n * y_slice_step,
-                              products + (k * slices + n) * blocks, count};
+        const Pair<T> pair = {alone_x + k * x_reference_step + n * x_slice_step,
+                              alone_y + k * y_reference_step + n * y_slice_step, products + (k * slices + n) * blocks,
+                              counts + k * count_reference_step + n * count_slice_step};
         T from_x = offset_x, from_y = offset_y;
         if (IS_FLOAT) pair.take_shifts(of_cell, from_x, from_y);
         Cell<T> sum = pair.sum(of_cell, SMALL ? 0 : threadIdx.x, SMALL ? 1 : blockDim.x, from_x, from_y);
-        if constexpr (!SMALL) {
-          add_lanes(sum);
-          __syncthreads();  // of the cell before, `kept` has been read
-          if (lane == 0)
-#pragma unroll
-            for (int i = 0; i < 6; i++) kept[warp][i] = sum.v[i];
-          __syncthreads();
-          if (warp == 0) {
-#pragma unroll
-            for (int i = 0; i < 6; i++) sum.v[i] = lane < warps ? kept[lane][i] : T(0);
-            add_lanes(sum);
-          }
-        }
+        if constexpr (!SMALL) add_warps(sum, kept);
         sum.move(from_x, from_y);
-        if (SMALL || threadIdx.x == 0)
-          write(sum, out, n < x_slices, (k * x_slices + n) * cells + cell, references * x_slices * cells,
-                (k * slices + n) * cells + cell, references * slices * cells);
+        if (SMALL || threadIdx.x == 0) write(sum, out, k, n, cell);
       }
+}
+
+// The sums of the whole of integers, from those of cells: written as those of a single cell.
+__global__ void __launch_bounds__(32 * WARPS)
+    add_cells(const i64* __restrict__ of_x, const i64* __restrict__ of_y, const i64* __restrict__ of_xy, i64 references,
+              i64 slices, i64 cells, i64 x_slices, i64 y_references, i64* __restrict__ whole_x,
+              i64* __restrict__ whole_y, i64* __restrict__ whole_xy, double* __restrict__ moments_of_x,
+              double* __restrict__ moments_of_y, double* __restrict__ moments_of_xy) {
+  __shared__ i64 kept[WARPS][6];
+  const Results<i64> out = {whole_x, whole_y, whole_xy, moments_of_x, moments_of_y, moments_of_xy,
+                            x_slices, y_references, references, slices, 1};
+  for (i64 k = blockIdx.y; k < references; k += gridDim.y)
+    for (i64 n = blockIdx.x; n < slices; n += gridDim.x) {
+      const i64* const x = of_x + (k * x_slices + min(n, x_slices - 1)) * cells;
+      const i64* const y = of_y + (min(k, y_references - 1) * slices + n) * cells;
+      const i64 x_step = references * x_slices * cells, y_step = y_references * slices * cells;
+      Cell<i64> sum = {{0, 0, 0, 0, 0, 0}};
+      for (i64 i = threadIdx.x; i < cells; i += blockDim.x)
+        sum.add({{x[i], x[x_step + i], y[i], x[2 * x_step + i], y[y_step + i], of_xy[(k * slices + n) * cells + i]}});
+      add_warps(sum, kept);
+      if (threadIdx.x == 0) write(sum, out, k, n, 0);
+    }
 }

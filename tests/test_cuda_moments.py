@@ -10,7 +10,7 @@ import pytest
 from emulator import EmulatedDevice
 
 from gpu_stackcorr.arrays import get_backend
-from gpu_stackcorr.backends.cuda_ import block_sums, cross_moments, layout, moments, slabs
+from gpu_stackcorr.backends.cuda_ import block_sums, cell_totals, cross_moments, layout, moments, slabs
 from gpu_stackcorr.backends.cuda_.backend import CudaBackend
 from gpu_stackcorr.backends.cuda_.blocks import LANES, cut_cells
 from gpu_stackcorr.errors import BackendError
@@ -150,6 +150,30 @@ def test_warps_take_slices_in_turn(cuda, monkeypatch, dtype, references, width):
         assert_same(one, two)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i1"])
+@pytest.mark.parametrize("numbers", [[0], [3], [1, 2], [4, 1, 1]])
+@pytest.mark.parametrize("slab", [5, 2])
+def test_references_that_are_slices(cuda, monkeypatch, dtype, numbers, slab):
+    y = images(dtype, (5, 20, 96), 2)
+    on_device, edges = cuda.device.to_device(y), (linspace(20, 2), linspace(96, 3))
+    in_slabs = slabs.in_slabs
+    monkeypatch.setattr(moments, "in_slabs", lambda *given, **how: in_slabs(*given, **{**how, "most": slab}))
+    found = cuda.moments([on_device[n] for n in numbers], on_device, tiles=edges)
+    for one, two in zip(found, SPECIFICATION.moments([y[n] for n in numbers], y, tiles=edges), strict=True):
+        assert_same(one, two)
+
+
+@pytest.mark.parametrize("columns", [[0, 64, 128, 192], [0, 48, 96], [0, 16, 112, 144, 160], [0, 64], [0, 128, 192]])
+@pytest.mark.parametrize("references", [1, 4])
+def test_blocks_side_by_side(cuda, columns, references):
+    x, y = images("u1", (references, 60, columns[-1]), 1), images("u1", (3, 60, columns[-1]), 2)
+    edges = linspace(60, 2), np.array(columns)
+    for one, two in zip(
+        cuda.moments(list(x), y, tiles=edges), SPECIFICATION.moments(list(x), y, tiles=edges), strict=True
+    ):
+        assert_same(one, two)
+
+
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
 @pytest.mark.parametrize("rows", [100, 400, 5000])
 def test_cells_of_few_blocks_and_of_many(cuda, dtype, rows):
@@ -257,7 +281,8 @@ def test_cells_of_many_blocks(cuda, monkeypatch):
     integers = y[1]
     for reference in (x, integers):
         (one,) = cuda.moments([reference], y)
-        monkeypatch.setattr(block_sums, "BLOCKS_A_WARP", 1)
+        monkeypatch.setattr(cell_totals, "BLOCKS_A_THREAD", 0)
+        monkeypatch.setattr(cell_totals, "BLOCKS_A_WARP", 1)
         (eight,) = cuda.moments([reference], y)
         monkeypatch.undo()
         assert_near(eight, one)

@@ -16,7 +16,8 @@ from scipy import ndimage
 from gpu_stackcorr import intervals, stack_correlation
 from gpu_stackcorr.arrays import get_backend
 from gpu_stackcorr.backends.base import Array
-from gpu_stackcorr.backends.cuda_.block_sums import IntegerSums, Totals
+from gpu_stackcorr.backends.cuda_.block_sums import IntegerSums
+from gpu_stackcorr.backends.cuda_.cell_totals import Totals
 from gpu_stackcorr.displacement_fields import displacement_streams
 from gpu_stackcorr.moments import IntegerSums as ExactSums
 from gpu_stackcorr.transforms import Elastic
@@ -98,7 +99,7 @@ def moments_case(name: str, shape: tuple[int, int, int]) -> Case:
         )
 
     def error_of_left(totals: list[Totals]) -> float:
-        (n, x, xx), (y, yy, xy) = (cupy.asnumpy(sums[:, 0, :PART, 0]) for sums in totals[-1].arrays()[:2])
+        (n, x, xx), (y, yy), (xy,) = (cupy.asnumpy(sums[:, 0, :PART, 0]) for sums in totals[-1].arrays()[:3])
         return error(ExactSums(*np.broadcast_arrays(n, x, y, xx, yy, xy)).correlation())
 
     def error(r: Any) -> float:

@@ -76,7 +76,8 @@ def moments(backend: CudaBackend) -> None:
         backend.moments([np.zeros((2, 3), x)], np.zeros((1, 2, 3), y), slice_mask=np.ones((2, 3), bool))
         for references, slices, width in product((1, 2, 3, 5), (1, 2), (16, 3)):
             backend.moments([np.zeros((2, width), x)] * references, np.zeros((slices, 2, width), y))
-        backend.moments([np.zeros((4000, 3), x)], np.zeros((1, 4000, 3), y))  # a cell of many blocks
+        backend.moments([np.zeros((30000, 3), x)], np.zeros((1, 30000, 3), y))  # a cell of many blocks
+    backend.moments([np.zeros((2, 3), np.uint8)], np.zeros((1, 2, 3), np.uint8), tiles=(np.arange(3), np.arange(4)))
 
 
 def cross_moments(backend: CudaBackend) -> None:

@@ -1,4 +1,4 @@
-"""Sums over cells of the pairs of K references with a slab of slices: launches ``kernels/moments*.cu``.
+"""Sums over blocks of the pairs of K references with a slab of slices: launches ``kernels/moments*.cu``.
 
 There are three ways to them: integers of 8 and 16 bits without masks go by planes of bytes, other images without masks
 in float64, and whatever has masks pair by pair.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from gpu_stackcorr.backends.base import Array, Edges
 from gpu_stackcorr.moments import EXACT_DTYPES
 
 from .blocks import Blocks, cut_cells
+from .cell_totals import Pairs, Steps, Totals, total_cells
 from .device import Device
 from .layout import grid
 
@@ -25,6 +26,9 @@ WORD = 16
 
 UNIT = 4
 """Pixels of a unit of floats where every row begins on one."""
+
+LINE = 128
+"""Bytes that memory is looked up by."""
 
 WORDS_A_LANE = 16
 PIXELS_A_LANE = 64
@@ -35,9 +39,6 @@ WARPS = 8
 
 THREAD_BLOCKS = 32
 """Of the first stage that are enough for a multiprocessor: beyond them, warps take further slices in turn."""
-
-BLOCKS_A_THREAD, BLOCKS_A_WARP = 4, 64
-"""Blocks of a cell up to which one thread, or one warp, adds them up."""
 
 MOST_REFERENCES = 8
 """References that a launch takes: the sums of more do not fit into registers."""
@@ -61,38 +62,6 @@ FLIPS = {"int8": 0x80808080, "int16": 0x80008000}
 def is_exact(dtype: np.dtype[Any]) -> bool:
     """Whether images of a dtype have exact sums with each other."""
     return dtype.newbyteorder("=") in EXACT_DTYPES
-
-
-class Steps(NamedTuple):
-    """Sums, and the steps from those of a reference to the next and of a slice to the next, in blocks."""
-
-    sums: Array
-    of_reference: int
-    of_slice: int
-
-
-class Totals(NamedTuple):
-    """What cells have, as ``kernels/moments_total.cu`` writes it.
-
-    Attributes
-    ----------
-    shared : bool
-        Whether what x has is the same for all slices, and given once.
-    of_x, of_y : (3, K, 1 or n, cells) and (3, K, n, cells) arrays
-        Count, x and xx; y, yy and xy: exact sums, or means and centred sums.
-    moments_of_x, moments_of_y : (2, K, 1 or n, cells) and (3, K, n, cells) float64 arrays, optional
-        Means and centred sums, of exact sums.
-    """
-
-    shared: bool
-    of_x: Array
-    of_y: Array
-    moments_of_x: Array | None = None
-    moments_of_y: Array | None = None
-
-    def arrays(self) -> list[Array]:
-        """Return what there is of the four arrays, in turn."""
-        return [array for array in (self.of_x, self.of_y, self.moments_of_x, self.moments_of_y) if array is not None]
 
 
 class Sums(ABC):
@@ -129,7 +98,7 @@ class Sums(ABC):
         self.exact = is_exact(kind) and is_exact(self.x_kind)
         self.sum_dtype = np.dtype(np.int64 if self.exact else np.float64)
         self.blocks = self._cut(edges)
-        self.grid = [device.to_device(array) for array in self.blocks]
+        self.grid = [device.keep(array) for array in self.blocks]
         self._prepare(references)
 
     @abstractmethod
@@ -146,12 +115,23 @@ class Sums(ABC):
         return 8 * ((ALONE + self.count) * self.blocks.number + 11 * self.count * of_cells)
 
     def _launch(
-        self, file: str, name: str, images: Sequence[Any], slices: int, slices_a_warp: int, results: Sequence[Any]
+        self,
+        file: str,
+        name: str,
+        images: Sequence[Any],
+        slices: int,
+        slices_a_warp: int,
+        results: Sequence[Any],
+        *,
+        items: int,
     ) -> None:
-        """Launch a kernel of the first stage. With few slices a thread block takes several blocks of them."""
+        """Launch a kernel of the first stage for so many blocks, or pairs of them.
+
+        With few slices a thread block takes several.
+        """
         groups = -(-slices // slices_a_warp)
         slice_warps = min(WARPS, 1 << (groups - 1).bit_length())
-        across, along = -(-self.blocks.number * slice_warps // WARPS), -(-groups // slice_warps)
+        across, along = -(-items * slice_warps // WARPS), -(-groups // slice_warps)
         turns = max(1, across * along // (THREAD_BLOCKS * self.device.multiprocessors))
         geometry = *self.grid[:2], np.int32(self.blocks.shape[1]), np.int64(self.blocks.number)
         counts = *map(np.int32, self.shape[1:]), np.int64(slices), np.int32(slice_warps)
@@ -168,62 +148,14 @@ class Sums(ABC):
         counts = self.device.empty(shape, np.int64)
         name = f"sum_pairs<{TYPES[slices.dtype.name]}, {TYPES[references.dtype.name]}>"
         images = slices, references, *masks, np.int64(len(references))
-        self._launch("moments_floats.cu", name, images, len(slices), 1, (*sums, counts))
+        self._launch("moments_floats.cu", name, images, len(slices), 1, (*sums, counts), items=self.blocks.number)
         return *sums, counts
 
     def _total(
         self, x: Steps, y: Steps, products: Array, counts: Steps, offsets: tuple[int, int] = (0, 0)
     ) -> list[Totals]:
-        """Launch the second stage: return what cells have, and behind it what exact sums over all cells are."""
-        blocks = self.blocks
-        cells = [self._of_cells(self.grid[2:], blocks.cells, blocks.blocks_a_cell(), x, y, products, counts, offsets)]
-        if self.exact and prod(blocks.cells) > 1:
-            edges = [self.device.to_device(np.array([0, n], np.int32)) for n in blocks.shape]
-            cells.append(self._of_cells(edges, (1, 1), blocks.number, x, y, products, counts, offsets))
-        return cells
-
-    def _of_cells(
-        self,
-        edges: Sequence[Array],
-        cells: tuple[int, int],
-        blocks_a_cell: int,
-        x: Steps,
-        y: Steps,
-        products: Array,
-        counts: Steps,
-        offsets: tuple[int, int],
-    ) -> Totals:
-        """Return what cells have that begin at these block rows and columns."""
-        references, slices, number = products.shape
-        shared, area = x.of_slice == counts.of_slice == 0, prod(cells)
-        of_x = self.device.empty((3, references, 1 if shared else slices, area), self.sum_dtype)
-        of_y = self.device.empty((3, references, slices, area), self.sum_dtype)
-        moments: list[Array | None] = [None, None]
-        if self.exact:
-            moments = [self.device.empty(shape, np.float64) for shape in ((2, *of_x.shape[1:]), of_y.shape)]
-        is_small = blocks_a_cell <= BLOCKS_A_THREAD
-        threads = 32 if not is_small and blocks_a_cell <= BLOCKS_A_WARP else 32 * WARPS
-        given = [(each.sums, *map(np.int64, each[1:])) for each in (x, y, counts)]
-        sizes = *map(np.int32, (*cells, self.blocks.shape[1])), *map(np.int64, (number, references, slices))
-        name = f"total_cells<{'long long' if self.exact else 'double'}, {str(is_small).lower()}>"
-        self.device.kernel("moments_total.cu", name)(
-            grid(-(-area // threads) if is_small else area, slices, references),
-            (threads,),
-            (
-                *given[0],
-                *given[1],
-                products,
-                *given[2],
-                *edges,
-                *sizes,
-                *map(self.sum_dtype.type, offsets),
-                np.int64(of_x.shape[2]),
-                of_x,
-                of_y,
-                *moments,
-            ),
-        )
-        return Totals(shared, of_x, of_y, *moments)
+        """Launch the second stage."""
+        return total_cells(self.device, self.blocks, self.grid, Pairs(x, y, products, counts, offsets))
 
 
 class StoredSums(Sums):
@@ -237,16 +169,27 @@ class StoredSums(Sums):
 class IntegerSums(StoredSums):
     """Of integers of 8 and 16 bits without masks, exact."""
 
+    alone_x: Array | None = None
+
     def _cut(self, edges: Edges) -> Blocks:
         self.aligned = self.shape[2] * self.kind.itemsize % WORD == 0
         unit = WORD // self.kind.itemsize
         return cut_cells(edges, unit=unit, passes=WORDS_A_LANE, aligned=self.aligned)
 
     def _prepare(self, references: list[Array]) -> None:
-        images = stacked(self.device, references)
-        self.alone_x = self._sum_pairs(images[:1], images, (None, np.int64(0)) * 2)[0]
-        self.counts = self.device.to_device(self.blocks.pixels().ravel())
-        self._split(images)
+        given = [self.device.to_device(image) for image in references]
+        are_given = all(image is reference for image, reference in zip(given, references, strict=True))
+        self.places = [_address(image) for image in given] if are_given else []
+        self.images = stacked(self.device, given)
+        self.counts = self.device.keep(self.blocks.pixels().ravel())
+        self.together = self._together()
+        self._split(self.images)
+
+    def _together(self) -> int:
+        """Return how many neighbouring blocks a warp takes: two where rows of one are not whole lines of memory."""
+        edges = self.blocks.columns * self.kind.itemsize
+        parts = self.aligned and len(edges) > 1 and not (edges % WORD).any() and np.diff(edges).max() < LINE
+        return 2 if parts else 1
 
     def _split(self, images: Array) -> None:
         """Keep the references as planes of bytes; those of uint8 whose units are whole are that already."""
@@ -278,12 +221,23 @@ class IntegerSums(StoredSums):
         return self.planes[self.front + k * self.x_kind.itemsize * self.plane :]
 
     def of_slab(self, start: int, slab: Array) -> list[Totals]:
+        number = self.blocks.number
+        alone, products = self._sum(slab)
+        if self.alone_x is None:
+            self.alone_x = self._alone_of_references(slab, alone)
+        offsets = OFFSETS.get(self.x_kind.name, 0), OFFSETS.get(self.kind.name, 0)
+        x, y, counts = Steps(self.alone_x, number, 0), Steps(alone, 0, number), Steps(self.counts, 0, 0)
+        return self._total(x, y, products, counts, offsets)
+
+    def _sum(self, slab: Array) -> tuple[Array, Array]:
+        """Return what slices have alone, and their products with the references."""
         if self.aligned:
             slab = _aligned(self.device, slab)
         count, number = len(slab), self.blocks.number
         alone = self.device.empty((count, number, ALONE), np.int64)
         products = self.device.empty((self.count, count, number), np.int64)
         flip = np.uint32(FLIPS.get(self.kind.name, 0))
+        items = self.blocks.shape[0] * -(-self.blocks.shape[1] // self.together)
         for k in range(0, self.count, MOST_REFERENCES):
             references = min(MOST_REFERENCES, self.count - k)
             most, slices_a_warp = _sizes(references, count)
@@ -291,11 +245,18 @@ class IntegerSums(StoredSums):
                 f"{self.kind.itemsize}, {self.x_kind.itemsize}, {most}, {slices_a_warp}, {str(self.aligned).lower()}"
             )
             images = as_bytes(slab), self._planes_from(k), np.int64(self.plane), np.int32(references)
-            results = flip, alone, products[k:]
-            self._launch("moments.cu", f"sum_integers<{types}>", images, count, slices_a_warp, results)
-        offsets = OFFSETS.get(self.x_kind.name, 0), OFFSETS.get(self.kind.name, 0)
-        x, y, counts = Steps(self.alone_x, number, 0), Steps(alone, 0, number), Steps(self.counts, 0, 0)
-        return self._total(x, y, products, counts, offsets)
+            results = np.int32(self.together), flip, alone, products[k:]
+            self._launch("moments.cu", f"sum_integers<{types}>", images, count, slices_a_warp, results, items=items)
+        return alone, products
+
+    def _alone_of_references(self, slab: Array, alone: Array) -> Array:
+        """Return what the references have alone: as slices that they are, as slices of their type, or in pairs."""
+        if self.x_kind != self.kind or self.x_kind.name in FLIPS:
+            return self._sum_pairs(self.images[:1], self.images, (None, np.int64(0)) * 2)[0]
+        numbers = [(place - _address(slab)) / slab[0].nbytes for place in self.places]
+        if not numbers or not all(number in range(len(slab)) for number in numbers):
+            return self._sum(self.images)[0]
+        return stacked(self.device, [alone[int(number)] for number in numbers])
 
 
 class CentredSums(StoredSums):
@@ -311,7 +272,7 @@ class CentredSums(StoredSums):
             self.images[k] = self.device.to_device(reference)
         # As slices, so that an image has the same bits as a reference and as a slice.
         self.alone_x = self._sum_centred(self.images, self.images[:1])[0]
-        self.counts = self.device.to_device(self.blocks.pixels().ravel())
+        self.counts = self.device.keep(self.blocks.pixels().ravel())
 
     def of_slab(self, start: int, slab: Array) -> list[Totals]:
         alone, products = self._sum_centred(_aligned(self.device, slab), self.images)
@@ -327,7 +288,15 @@ class CentredSums(StoredSums):
             most, slices_a_warp = _sizes(len(images), len(slices))
             name = f"sum_centred<{TYPES[slices.dtype.name]}, {most}, {slices_a_warp}, {self.unit}>"
             data = slices, images, np.int32(len(images))
-            self._launch("moments_floats.cu", name, data, len(slices), slices_a_warp, (alone, products[k:]))
+            self._launch(
+                "moments_floats.cu",
+                name,
+                data,
+                len(slices),
+                slices_a_warp,
+                (alone, products[k:]),
+                items=self.blocks.number,
+            )
         return alone, products
 
 
@@ -390,5 +359,10 @@ def _aligned(device: Device, images: Array) -> Array:
 
 def _is_aligned(images: Array) -> bool:
     """Whether an array on the device begins on 16 bytes."""
+    return _address(images) % WORD == 0
+
+
+def _address(images: Array) -> int:
+    """Return where an array on the device begins."""
     interface = getattr(images, "__cuda_array_interface__", None) or images.__array_interface__
-    return bool(interface["data"][0] % WORD == 0)
+    return int(interface["data"][0])

@@ -146,14 +146,16 @@ class Tiles(NamedTuple):
 
 def cut_tiles(edges: Edges) -> Tiles:
     """Return tiles: cells are cut into blocks of nearly the same size, and what follows each other fills a tile."""
-    starts, firsts, tiles = zip(*map(_tiles, edges, BOX, TILE), strict=True)
+    along = (_tiles(tuple(ends.tolist()), box, tile) for ends, box, tile in zip(edges, BOX, TILE, strict=True))
+    starts, firsts, tiles = zip(*along, strict=True)
     return Tiles(Blocks(*starts, *firsts), *tiles)
 
 
-def _tiles(edges: NDArray[np.intp], box: int, tile: int) -> tuple[NDArray[np.int32], ...]:
+@lru_cache(maxsize=64)
+def _tiles(edges: tuple[int, ...], box: int, tile: int) -> tuple[NDArray[np.int32], ...]:
     """Return, along one axis, where blocks begin, the first block of each cell, and that of each tile."""
     counts = np.maximum(1, -(-np.diff(edges) // box)).tolist()
-    spans = zip(pairwise(edges.tolist()), counts, strict=True)
+    spans = zip(pairwise(edges), counts, strict=True)
     starts = np.concatenate([*(_cut(start, stop, count, 1) for (start, stop), count in spans), edges[-1:]])
     tiles = [0]
     for block, stop in enumerate(starts.tolist()[1:]):

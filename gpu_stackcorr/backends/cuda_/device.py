@@ -44,6 +44,10 @@ class Device(ABC):
     def to_device(self, array: Array) -> Array:
         """Return a contiguous array in native byte order on the device; one that is that already as it is."""
 
+    def keep(self, array: Array) -> Array:
+        """Return a small array of the host on the device, to be read only: perhaps one of an earlier call."""
+        return self.to_device(array)
+
     def upload(self, parts: Iterable[Array]) -> Iterator[Array]:
         """Yield parts of an array on the device, in turn. What was yielded may be overwritten once the next one is."""
         return map(self.to_device, parts)

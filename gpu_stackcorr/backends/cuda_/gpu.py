@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import cycle
 from typing import Any
 
@@ -19,11 +19,13 @@ from .compiler import compiled
 from .device import Device, Downloads, Kernel
 
 PLAIN_SHARED_BYTES = 48 * 1024
-"""Shared memory of a block that a kernel need not ask for."""
+"""Shared memory of a block, what the kernel declares counted in, that need not be asked for."""
 
 OUT_OF_MEMORY = 2
 """``cudaErrorMemoryAllocation``."""
 
+MOST_KEPT_BYTES = 2**16
+"""Of a small array that stays on the device for later calls: edges of cells, weights."""
 
 PIECE_BYTES = 2**26
 """Of a host array, strided or in foreign byte order, that are copied on the host at once on its way to the device."""
@@ -72,6 +74,12 @@ class Gpu(Device):
             return copied.reshape(array.shape)
         moved: Array = array if array.flags.c_contiguous else cupy.ascontiguousarray(array)
         return moved
+
+    def keep(self, array: Array) -> Array:
+        """Copy a small array of the host to the device, or find the copy of an earlier call."""
+        if array.nbytes > MOST_KEPT_BYTES:
+            return self.to_device(array)
+        return _kept(int(cupy.cuda.Device().id), array.dtype.str, array.shape, array.tobytes())
 
     def upload(self, parts: Iterable[Array]) -> Iterator[Array]:
         """Copy parts of the host by two buffers in turn, one while the device works on what is in the other."""
@@ -248,16 +256,27 @@ def _attribute(device: int, name: str) -> int:
     return int(cupy.cuda.Device(device).attributes[name])
 
 
+@lru_cache(maxsize=256)
+def _kept(_device: int, dtype: str, shape: tuple[int, ...], content: bytes) -> Array:
+    """Return an array on the current device, there for all streams."""
+    array: Array = cupy.asarray(np.frombuffer(content, dtype).reshape(shape))
+    cupy.cuda.get_current_stream().synchronize()
+    return array
+
+
 @cache
 def _kernel(device: int, file: str, name: str) -> Kernel:
     """Return one instantiation of one file, loaded on a device."""
     with cupy.cuda.Device(device) as here:
         module = compiled(file, name, int(here.compute_capability))
         function = cupy.RawModule(path=str(module.path)).get_function(module.name)
-        most = int(here.attributes["MaxSharedMemoryPerBlockOptin"]) - int(function.shared_size_bytes)
+        own = int(function.shared_size_bytes)
+        most = int(here.attributes["MaxSharedMemoryPerBlockOptin"]) - own
 
     def launch(grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], *, shared_bytes: int = 0) -> None:
-        if shared_bytes > PLAIN_SHARED_BYTES:  # always the most: another thread may launch the same kernel with more
+        if (
+            own + shared_bytes > PLAIN_SHARED_BYTES
+        ):  # always the most: another thread may launch the same kernel with more
             function.max_dynamic_shared_size_bytes = most
         function(tuple(grid), tuple(block), tuple(map(_argument, arguments)), shared_mem=shared_bytes)
 

@@ -19,7 +19,8 @@ from gpu_stackcorr.errors import BackendError
 from gpu_stackcorr.moments import INT64_PIXELS, IntegerSums, Moments
 
 from . import block_sums
-from .block_sums import StoredSums, Sums, Totals, is_exact
+from .block_sums import StoredSums, Sums, is_exact
+from .cell_totals import Totals
 from .device import Device
 from .slabs import in_slabs
 
@@ -156,27 +157,30 @@ def _refined(group: _Group) -> tuple[Edges, NDArray[np.intp]]:
     """Return edges of cells whose sums fit into int64, and the first row of those of each cell."""
     rows, columns = group.edges
     area = np.diff(rows) * int(np.diff(columns).max(initial=0))
-    parts = np.maximum(1, -(-area // LARGEST_CELL)) if group.exact else np.ones(len(area), np.int64)
+    if not group.exact or area.max(initial=0) <= LARGEST_CELL:
+        return group.edges, np.arange(len(area))
+    parts = np.maximum(1, -(-area // LARGEST_CELL))
     ends = zip(rows[:-1].tolist(), rows[1:].tolist(), parts.tolist(), strict=True)
     starts = [start + (stop - start) * np.arange(n) // n for start, stop, n in ends]
     return (np.concatenate([*starts, rows[-1:]]), columns), np.cumsum(parts) - parts
 
 
-def _on_host(device: Device, parts: Sequence[Totals]) -> Totals:
-    """Return what the cells of all slabs have on the host; what x has once for all slices seems there for each."""
-    given = [array for part in parts for array in part.arrays()]
-    fetched = iter(device.fetch(given))
+def _on_host(device: Device, parts: Sequence[Totals]) -> list[NDArray[Any]]:
+    """Return what the cells of all slabs have on the host; what stands once for all pairs seems there for each."""
+    fetched = iter(device.fetch([array for part in parts for array in part.arrays()]))
     hosts = [[next(fetched) for _ in part.arrays()] for part in parts]
-    slices = sum(of_y.shape[2] for _, of_y, *_ in hosts)
     joined = [np.concatenate(arrays, axis=2) if len(parts) > 1 else arrays[0] for arrays in zip(*hosts, strict=True)]
-    if parts[0].shared:
-        for i in range(0, len(joined), 2):
-            of_x = hosts[0][i]
-            joined[i] = np.broadcast_to(of_x, (*of_x.shape[:2], slices, of_x.shape[3]))
-    return Totals(False, *joined)
+    references, slices = joined[2].shape[1:3]
+    for i in range(0, len(joined), 3):
+        of_x, of_y = hosts[0][i] if parts[0].shared_x else joined[i], joined[i + 1]
+        joined[i] = np.broadcast_to(of_x, (*of_x.shape[:2], slices, of_x.shape[3]))
+        joined[i + 1] = np.broadcast_to(of_y, (len(of_y), references, *of_y.shape[2:]))
+    return joined
 
 
-def _moments(totals: Sequence[Totals], group: _Group, slices: int, pixels: int, *, tiled: bool) -> list[Moments]:
+def _moments(
+    totals: Sequence[Sequence[NDArray[Any]]], group: _Group, slices: int, pixels: int, *, tiled: bool
+) -> list[Moments]:
     """Return the moments of each reference of a group from what cells have, and the whole where it is told."""
     edges, firsts = _refined(group)
     rows, columns = (len(ends) - 1 for ends in edges)
@@ -199,34 +203,34 @@ def _moments(totals: Sequence[Totals], group: _Group, slices: int, pixels: int, 
     return results
 
 
-def _of_nothing(group: _Group, slices: int, cells: int) -> Totals:
+def _of_nothing(group: _Group, slices: int, cells: int) -> list[NDArray[Any]]:
     """Return what cells without pixels have."""
-    zeros = np.zeros((3, len(group.numbers), slices, cells), np.int64 if group.exact else np.float64)
-    moments = [np.zeros((values, *zeros.shape[1:])) for values in (2, 3)] if group.exact else []
-    return Totals(False, zeros, zeros, *moments)
+    shapes = [(values, len(group.numbers), slices, cells) for values in (3, 2, 1, 2, 2, 1)]
+    kinds = [np.int64] * 3 + [np.float64] * 3 if group.exact else [np.float64] * 3
+    return [np.zeros(shape, kind) for shape, kind in zip(shapes, kinds, strict=False)]
 
 
-def _of_reference(totals: Totals, k: int, shape: tuple[int, ...]) -> list[list[NDArray[Any]]]:
-    """Return the values of one reference in each array of `totals`, (N, cells) in another shape."""
-    return [[value[k].reshape(shape) for value in values] for values in totals.arrays()]
+def _of_reference(totals: Sequence[NDArray[Any]], k: int, shape: tuple[int, ...]) -> list[NDArray[Any]]:
+    """Return each value of one reference, (N, cells) in another shape: those of x, of y and of both, in turn."""
+    return [value[k].reshape(shape) for values in totals for value in values]
 
 
-def _of_integers(totals: Totals, k: int, shape: tuple[int, ...]) -> Moments:
+def _of_integers(totals: Sequence[NDArray[Any]], k: int, shape: tuple[int, ...]) -> Moments:
     """Return moments with exact sums."""
-    (n, x, xx), (y, yy, xy), (mean_x, ss_x), (mean_y, ss_y, ss_xy) = _of_reference(totals, k, shape)
+    n, x, xx, y, yy, xy, mean_x, ss_x, mean_y, ss_y, ss_xy = _of_reference(totals, k, shape)
     return Moments(n, mean_x, mean_y, ss_x, ss_y, ss_xy, IntegerSums(n, x, y, xx, yy, xy))
 
 
-def _of_parts(totals: Totals, k: int, shape: tuple[int, ...], firsts: NDArray[np.intp]) -> Moments:
+def _of_parts(totals: Sequence[NDArray[Any]], k: int, shape: tuple[int, ...], firsts: NDArray[np.intp]) -> Moments:
     """Return moments of exact sums that int64 may not hold: of cells that are several rows of what has been summed."""
-    (n, x, xx), (y, yy, xy), *_ = _of_reference(totals, k, shape)
+    n, x, xx, y, yy, xy, *_ = _of_reference(totals, k, shape)
     sums = [n, x, y, xx, yy, xy]
     if len(firsts) != shape[1]:
         sums = [np.add.reduceat(values.astype(object), firsts, axis=1) for values in sums]
     return Moments.from_sums(IntegerSums(*sums))
 
 
-def _of_floats(totals: Totals, k: int, shape: tuple[int, ...]) -> Moments:
+def _of_floats(totals: Sequence[NDArray[Any]], k: int, shape: tuple[int, ...]) -> Moments:
     """Return moments without sums."""
-    (n, mean_x, ss_x), (mean_y, ss_y, ss_xy) = _of_reference(totals, k, shape)
+    n, mean_x, ss_x, mean_y, ss_y, ss_xy = _of_reference(totals, k, shape)
     return Moments(n.astype(np.int64), mean_x, mean_y, ss_x, ss_y, ss_xy)

@@ -23,9 +23,10 @@ from gpu_stackcorr.backends.base import Array, Edges, field_dtype
 from gpu_stackcorr.moments import Moments
 
 from . import passes
-from .block_sums import ALONE, TYPES, Steps, Sums, Totals, stacked
+from .block_sums import ALONE, TYPES, Sums, stacked
 from .blocks import TILE, Blocks, cut_tiles
 from .boundary import INTERPOLATION
+from .cell_totals import Steps, Totals
 from .device import Device
 from .displacement import displacement
 from .gaussian import half_kernel, up

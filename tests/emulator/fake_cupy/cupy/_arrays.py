@@ -240,9 +240,10 @@ class RawModule:
 
 
 class _Function:
-    """A kernel, launched as CuPy does."""
+    """A kernel, launched as CuPy does. Each passes for one that declares 2 KiB of shared memory itself."""
 
-    max_dynamic_shared_size_bytes, shared_size_bytes = 48 * 1024, 0
+    shared_size_bytes = 2 * 1024
+    max_dynamic_shared_size_bytes = 48 * 1024 - shared_size_bytes
 
     def __init__(self, kernel):
         self.kernel = kernel
