@@ -4,9 +4,10 @@
 #     bash bench/on_gpu.sh [FOLDER]
 #
 # Needs Python 3.11 or later with CuPy, NumPy, SciPy and pytest; PYTHON names it. Runs the `gpu` tests with REQUIRE_GPU=1,
-# compute-sanitizer over a few of them where it is there, the benchmarks, and the experiments. FOLDER (by default
-# bench/results/gpu-HOST-DATE) then holds summary.txt and .json, a log of each part, and the figures as JSON. A part that
-# fails or takes too long leaves the others alone; the exit status is 1 if any did.
+# compute-sanitizer over a few of them where it is there, the benchmarks, the experiments, and the kernels under ncu
+# where that is there. FOLDER (by default bench/results/gpu-HOST-DATE) then holds summary.txt and .json, a log of each
+# part, and the figures as JSON. A part that fails or takes too long leaves the others alone; the exit status is 1 if
+# any did.
 #
 # ON_GPU_TINY=1 rehearses it with sizes that measure nothing.
 set -uo pipefail
@@ -75,6 +76,13 @@ done
 rm -rf "$folder/code"
 part benchmarks 130 "$python" -m bench.gpu.benchmarks "$folder" "${tiny[@]}"
 part experiments 50 "$python" -m bench.gpu.experiments "$folder" "${tiny[@]}"
+if command -v ncu >/dev/null; then
+  sections=(SpeedOfLight ComputeWorkloadAnalysis WarpStateStats Occupancy)
+  part profile 60 ncu --clock-control none --profile-from-start off "${sections[@]/#/--section=}" \
+    -k 'regex:sum_|total_|add_|warp|noise|gaussian|random_field' "$python" -m bench.gpu.profile "${tiny[@]}"
+else
+  printf 'profile\t-\t0\n' >>"$folder/parts.tsv"
+fi
 rm -rf "$folder/code"
 "$python" bench/gpu/summary.py "$folder" || failed=1
 exit "$failed"

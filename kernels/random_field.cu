@@ -9,7 +9,8 @@
 // Launch  grid (blocks of a run / THREADS, runs, streams), each axis strided over by the grid; block THREADS.
 // Thread  one Philox block: four words, which are 8 float32, 4 float64 or 2 normal numbers. What of them lies outside of
 //         the run is dropped: at most two blocks a run are drawn in part.
-// Floor   211 instructions a block of four words: 26 a float32, which outweighs its 4 bytes of memory.
+// Floor   211 instructions a block of four words: 26 a float32, which outweighs its 4 bytes of memory. Stored one by one
+//         they kept L2 busy: 80 % on an H200, 0.26 ms for 66.8 million numbers.
 #include "philox.cuh"
 
 constexpr int THREADS = 256;
@@ -52,11 +53,15 @@ template <class T> struct NormalNumbers {
 template <> struct Numbers<float, NORMAL> : NormalNumbers<float> {};
 template <> struct Numbers<double, NORMAL> : NormalNumbers<double> {};
 
+template <class T, int N> struct alignas(sizeof(T) * N) Stored { T value[N]; };  // numbers that are stored at once
+
 template <class T, int DISTRIBUTION>
 __global__ void __launch_bounds__(THREADS) random_field(T* __restrict__ out, const u64* __restrict__ streams,
                                                         i64 stream_count, i64 runs, i64 length, i64 first, Axes outer,
                                                         u64 seed) {
   typedef Numbers<T, DISTRIBUTION> Drawn;
+  constexpr int N = Drawn::COUNT * sizeof(T) < 16 ? Drawn::COUNT : 16 / sizeof(T);
+  typedef Stored<T, N> Word;
   for (i64 stream = blockIdx.z; stream < stream_count; stream += gridDim.z)
     for (i64 run = blockIdx.y; run < runs; run += gridDim.y) {
       const i64 start = first + offset_of(outer, run), end = start + length;
@@ -65,10 +70,17 @@ __global__ void __launch_bounds__(THREADS) random_field(T* __restrict__ out, con
            block += (i64)gridDim.x * THREADS) {
         u64 word[4];
         philox_block(word, (u64)block, seed, streams[stream]);
+        Word number[Drawn::COUNT / N];
 #pragma unroll
-        for (int i = 0; i < Drawn::COUNT; i++) {
-          const i64 index = block * Drawn::COUNT + i;
-          if (index >= start && index < end) row[index] = Drawn::number(word, i);
+        for (int i = 0; i < Drawn::COUNT; i++) number[i / N].value[i % N] = Drawn::number(word, i);
+        const i64 index = block * Drawn::COUNT;
+        if (index >= start && index + Drawn::COUNT <= end && (u64)(row + index) % sizeof(Word) == 0) {
+#pragma unroll
+          for (int i = 0; i < Drawn::COUNT / N; i++) ((Word*)(row + index))[i] = number[i];
+        } else {
+#pragma unroll
+          for (int i = 0; i < Drawn::COUNT; i++)
+            if (index + i >= start && index + i < end) row[index + i] = number[i / N].value[i % N];
         }
       }
     }

@@ -19,7 +19,9 @@ SCRIPT = ROOT / "bench" / "on_gpu.sh"
 
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="the benchmarks are not beside the package")
 
-PARTS = ["probe", "tests", "memcheck", "racecheck", "benchmarks", "experiments"]
+PARTS = ["probe", "tests", "memcheck", "racecheck", "benchmarks", "experiments", "profile"]
+OF_NVIDIA = ("memcheck", "racecheck", "profile")
+"""Parts that need tools of NVIDIA's."""
 
 
 compared, load, render = module("comparison").compared, module("record").load, module("page").render
@@ -60,10 +62,10 @@ def test_a_run_leaves_a_folder(tmp_path):
     status, parts = rehearse(tmp_path / "out")
     logs = "\n".join(path.read_text() for path in (tmp_path / "out").glob("*.log"))
     assert status == 0, logs
-    assert parts == {name: "left out" if name.endswith("check") else "passed" for name in PARTS}
+    assert parts == {name: "left out" if name in OF_NVIDIA else "passed" for name in PARTS}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("summary.txt", "summary.json", "environment.txt", "parts.tsv", "benchmarks.json", "experiments.json"),
-        *(f"{name}.log" for name in PARTS if not name.endswith("check")),
+        *(f"{name}.log" for name in PARTS if name not in OF_NVIDIA),
     }
     record = json.loads((tmp_path / "out" / "benchmarks.json").read_text())
     assert not record["failures"]
@@ -91,7 +93,9 @@ def test_a_run_leaves_a_folder(tmp_path):
 def test_a_part_that_fails_does_not_lose_the_others(tmp_path, sanitizer):
     status, parts = rehearse(tmp_path / "out", path=sanitizer)
     assert status == 1
-    assert parts == {name: "failed (9)" if name.endswith("check") else "passed" for name in PARTS}
+    assert parts == {name: "failed (9)" if name.endswith("check") else "passed" for name in PARTS[:-1]} | {
+        "profile": "left out"
+    }
     assert "ERROR SUMMARY: 1 error" in (tmp_path / "out" / "summary.txt").read_text()
 
 

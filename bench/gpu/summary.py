@@ -17,6 +17,24 @@ SAID = (r"^(FAILED|ERROR) ", r"^=+ .*(passed|failed|error|no tests|skipped|Inter
 
 MOST_LINES = 40
 
+PROFILED = {
+    "Duration": "ms",
+    "DRAM Throughput": "memory",
+    "L2 Cache Throughput": "L2",
+    "L1/TEX Cache Throughput": "L1",
+    "Issue Slots Busy": "issue",
+    "Achieved Occupancy": "warps",
+}
+"""What is taken from ncu's report, and the heads of its columns."""
+
+WAITS = {
+    "L1TEX": "for loads",
+    "micro scheduler": "for their turn",
+    "fixed latency": "for results",
+    "barrier": "at barriers",
+}
+"""What instructions wait for, by words of ncu's."""
+
 
 def main() -> None:
     """Run the command."""
@@ -31,6 +49,8 @@ def main() -> None:
         if told := _told(folder / f"{part['name']}.log"):
             lines += ["", f"{part['name']}.log", "", *(f"  {line}" for line in told)]
     benchmarks, experiments = (_record(folder / f"{name}.json") for name in ("benchmarks", "experiments"))
+    profile = folder / "profile.log"
+    lines += _bounds(profile.read_text(errors="replace") if profile.exists() else "")
     lines += _benchmarks(benchmarks) + _experiments(experiments)
     text = "\n".join(lines) + "\n"
     (folder / "summary.txt").write_text(text, encoding="utf-8")
@@ -56,6 +76,27 @@ def _told(log: Path) -> list[str]:
         return []
     lines = [line for line in log.read_text(errors="replace").splitlines() if any(re.search(p, line) for p in SAID)]
     return lines[:MOST_LINES] + ([f"and {len(lines) - MOST_LINES} lines more"] if len(lines) > MOST_LINES else [])
+
+
+def _bounds(report: str) -> list[str]:
+    """Return a table of what ncu's report says of each kernel: its time, and how busy what may bound it was."""
+    lines: dict[str, str] = {}
+    for part in re.split(r"\n  (?=\S.*, Context \d)", report)[1:]:
+        found = [re.search(rf"^ +{re.escape(name)} +(\S+) +([\d.,]+) *$", part, re.MULTILINE) for name in PROFILED]
+        if None in found:
+            continue
+        values = [float(match[2].replace(",", "")) for match in found if match]
+        values[0] *= {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}[str(found[0] and found[0][1])]
+        kernel, grid = part.partition("(")[0].removeprefix("void "), re.search(r"\) (\([\d, ]+\))x\(", part)
+        waits = re.search(r"([\d.]+)\s+cycles being stalled\s+waiting\s+(.*?)\.", part, re.DOTALL)
+        reason = " ".join(waits[2].split()) if waits else ""
+        told = next((words for key, words in WAITS.items() if key in reason), reason)
+        line = f"  {kernel + ' ' + (grid[1] if grid else ''):<60}" + "".join(f"{value:>8.3g}" for value in values)
+        lines.setdefault(kernel, f"{line}  {waits[1]} cycles an instruction wait {told}" if waits else line)
+    if not lines:
+        return []
+    heads = "".join(f"{head:>8}" for head in PROFILED.values())
+    return ["", "Kernels under ncu: percent of what is possible", "", f"  {'':<60}{heads}", *lines.values()]
 
 
 def _record(path: Path) -> dict[str, Any]:
