@@ -169,6 +169,7 @@ class StoredSums(Sums):
 class IntegerSums(StoredSums):
     """Of integers of 8 and 16 bits without masks, exact."""
 
+    images: Array | None = None
     alone_x: Array | None = None
 
     def _cut(self, edges: Edges) -> Blocks:
@@ -177,13 +178,11 @@ class IntegerSums(StoredSums):
         return cut_cells(edges, unit=unit, passes=WORDS_A_LANE, aligned=self.aligned)
 
     def _prepare(self, references: list[Array]) -> None:
-        given = [self.device.to_device(image) for image in references]
-        are_given = all(image is reference for image, reference in zip(given, references, strict=True))
-        self.places = [_address(image) for image in given] if are_given else []
-        self.images = stacked(self.device, given)
+        self.references = [self.device.to_device(image) for image in references]
+        are_given = all(image is reference for image, reference in zip(self.references, references, strict=True))
+        self.places = [_address(image) for image in self.references] if are_given else []
         self.counts = self.device.keep(self.blocks.pixels().ravel())
         self.together = self._together()
-        self._split(self.images)
 
     def _together(self) -> int:
         """Return how many neighbouring blocks a warp takes: two where rows of one are not whole lines of memory."""
@@ -221,13 +220,25 @@ class IntegerSums(StoredSums):
         return self.planes[self.front + k * self.x_kind.itemsize * self.plane :]
 
     def of_slab(self, start: int, slab: Array) -> list[Totals]:
-        number = self.blocks.number
+        number, numbers = self.blocks.number, self._numbers_in(slab)
+        if self.images is None:
+            first, last = (numbers[0], numbers[-1]) if numbers else (0, -1)
+            are_there = bool(numbers) and numbers == [*range(first, last + 1)]
+            self.images = slab[first : last + 1] if are_there else stacked(self.device, self.references)
+            self._split(self.images)
         alone, products = self._sum(slab)
         if self.alone_x is None:
-            self.alone_x = self._alone_of_references(slab, alone)
+            self.alone_x = self._alone_of_references(numbers, alone)
         offsets = OFFSETS.get(self.x_kind.name, 0), OFFSETS.get(self.kind.name, 0)
         x, y, counts = Steps(self.alone_x, number, 0), Steps(alone, 0, number), Steps(self.counts, 0, 0)
         return self._total(x, y, products, counts, offsets)
+
+    def _numbers_in(self, slab: Array) -> list[int]:
+        """Return which slices of a slab the references are; none where one is not among them."""
+        if self.x_kind != self.kind or not self.places:
+            return []
+        numbers = [divmod(place - _address(slab), slab[0].nbytes) for place in self.places]
+        return [n for n, _ in numbers] if all(not rest and 0 <= n < len(slab) for n, rest in numbers) else []
 
     def _sum(self, slab: Array) -> tuple[Array, Array]:
         """Return what slices have alone, and their products with the references."""
@@ -249,14 +260,12 @@ class IntegerSums(StoredSums):
             self._launch("moments.cu", f"sum_integers<{types}>", images, count, slices_a_warp, results, items=items)
         return alone, products
 
-    def _alone_of_references(self, slab: Array, alone: Array) -> Array:
+    def _alone_of_references(self, numbers: list[int], alone: Array) -> Array:
         """Return what the references have alone: as slices that they are, as slices of their type, or in pairs."""
+        assert self.images is not None
         if self.x_kind != self.kind or self.x_kind.name in FLIPS:
             return self._sum_pairs(self.images[:1], self.images, (None, np.int64(0)) * 2)[0]
-        numbers = [(place - _address(slab)) / slab[0].nbytes for place in self.places]
-        if not numbers or not all(number in range(len(slab)) for number in numbers):
-            return self._sum(self.images)[0]
-        return stacked(self.device, [alone[int(number)] for number in numbers])
+        return stacked(self.device, [alone[n] for n in numbers]) if numbers else self._sum(self.images)[0]
 
 
 class CentredSums(StoredSums):
