@@ -96,17 +96,17 @@ OFF_BY_ONE = [
     Mutant("jacobian.cu", "distance = 16;", "distance = 8;", ("folds of lines", "folds of a volume")),
     Mutant("jacobian.cu", "warp = 1; warp < WARPS", "warp = 1; warp < WARPS - 1", ("folds of planes",)),
     Mutant("jacobian.cu", "block < blocks;", "block < blocks - 1;", ("folds of planes",)),
-    Mutant(
-        "moments.cu", "y < bottom && low < high)", "y <= bottom && low < high)", ("moments of bytes at any address",)
-    ),
+    Mutant("moments.cu", "lane / units < step ?", "lane / units <= step ?", ("moments of bytes at any address",)),
+    Mutant("moments.cu", ">= middle * PY", "> middle * PY", ("moments of bytes in narrow cells",)),
     Mutant("moments.cu", "min(WORD, before +", "min(WORD, 1 + before +", ("moments of bytes at any address",)),
     Mutant("moments_floats.cu", "column + i >= right", "column + i > right", ("moments of floats by fours",)),
     Mutant(
         "moments_floats.cu", "row < bottom; row += step", "row <= bottom; row += step", ("moments of floats by ones",)
     ),
-    Mutant("moments_total.cu", "i < area;", "i <= area;", ("moments of bytes at any address",)),
+    Mutant("moments_total.cu", "i < blocks.area;", "i <= blocks.area;", ("moments of bytes at any address",)),
+    Mutant("moments_total.cu", "i < cells;", "i < cells - 1;", ("moments of bytes in narrow cells",)),
     Mutant("noise_columns.cu", "if (first + j < bottom)", "if (first + j <= bottom)", ("deformed bytes in any words",)),
-    Mutant("random_field.cu", "index < end", "index <= end", ("uniform field",)),
+    Mutant("random_field.cu", "index + i < end", "index + i <= end", ("uniform field",)),
     Mutant("spline.cu", "min(to + reach, total) - 1", "min(to + reach, total)", ("prefilter of order 3",)),
     Mutant("spline.cu", "i < span;", "i <= span;", ("prefilter of order 3",)),
     Mutant("interpolation.cuh", "max(size - ORDER, (Int)0)", "size - ORDER + 1", ("warp of bytes",)),

@@ -183,6 +183,7 @@ def deformed(
 CASES: dict[str, Case] = {
     # moments.cu, moments_floats.cu, moments_total.cu
     "moments of bytes in whole words": Case(moments("u1", "u1", (37, 64), references=3)),
+    "moments of bytes in narrow cells": Case(moments("u1", "u1", (37, 96), references=2, slices=5, tiles=3)),
     "moments of bytes at any address": Case(moments("u1", "i1", (21, 35), references=9, slices=5, tiles=2)),
     "moments of 16 bits in whole words": Case(moments("i2", "u2", (19, 40), references=2, tiles=3)),
     "moments of 16 bits at any address": Case(moments("i2", "i2", (7, 523))),
