@@ -193,6 +193,18 @@ def test_grids_smaller_than_the_work(cuda, monkeypatch, dtype):
     assert_same(found(cuda, slices, 2, tiles=tiles), whole)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+@pytest.mark.parametrize("kilobytes", [64, 228])
+@pytest.mark.parametrize("shape", [(40, 192), (37, 67)])
+def test_blocks_that_take_several_slices(cuda, monkeypatch, dtype, kilobytes, shape):
+    slices = images(dtype, (5, *shape), 1)
+    monkeypatch.setattr(EmulatedDevice, "shared_bytes", kilobytes * 1024)
+    one_each = found(cuda, slices)
+    for blocks in (0, 3):
+        monkeypatch.setattr(warp_moments, "WARP_BLOCKS_A_MULTIPROCESSOR", blocks)
+        assert_same(found(cuda, slices), one_each)
+
+
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
 def test_slabs_and_groups_change_no_bit(cuda, monkeypatch, dtype):
     slices = images(dtype, (7, 20, 33), 1)

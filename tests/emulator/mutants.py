@@ -67,6 +67,7 @@ def without_barriers() -> Iterator[Mutant]:
 
 LABELLED = "warp of channels and their labels"
 BY_ROWS = "warp of bytes by rows"
+FULL = "deformed bytes in full boxes"
 IN_TURN = "deformed bytes by a wide Gaussian"
 
 OFF_BY_ONE = [
@@ -123,8 +124,11 @@ OFF_BY_ONE = [
     Mutant("warp.cu", "if (++c >= last)", "if (++c > last)", (LABELLED,)),
     Mutant("warp_moments.cu", "c + k * LANES < span", "c + k * LANES < span - 8", ("deformed 16 bits in whole words",)),
     Mutant("warp_moments.cu", "c + k * LANES < span", "c + k * LANES < span - 8", ("deformed bytes in any words",), 1),
-    Mutant("warp_moments.cu", "row + i * step < down)", "row + i * step <= down)", (IN_TURN,), 1),
-    Mutant("warp_moments.cu", "row < down; row += step) {", "row <= down; row += step) {", ("deformed floats",)),
+    Mutant("box_sums.cuh", "row + i * step < down)", "row + i * step <= down)", (IN_TURN,), 1),
+    Mutant("box_sums.cuh", "row < down; row += step) {", "row <= down; row += step) {", ("deformed floats",)),
+    Mutant("box_sums.cuh", "row < BOX_ROWS; row++) {", "row < BOX_ROWS - 1; row++) {", (FULL,)),
+    Mutant("warp_moments.cu", "box.down == BOX_ROWS && ", "", (FULL,)),
+    Mutant("tile_copy.cuh", "x + pixels <= width", "x + pixels < width", (FULL,)),
     Mutant("tile_copy.cuh", "fold(left + column, width", "fold(left + column, width + 1", ("deformed floats",)),
     Mutant(
         "deformed_pixels.cuh", "whole_x < width - 1 - x", "whole_x < width - x", ("deformed 16 bits in whole words",)

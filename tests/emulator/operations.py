@@ -251,6 +251,7 @@ CASES: dict[str, Case] = {
     "deformed bytes in any words": Case(deformed("u1", "u1", (134, 65), references=2, tiles=3), 1e-3),
     "deformed 16 bits in whole words": Case(deformed("u1", "i2", (37, 232), mode="constant", cval=-7.0), 1e-3),
     "deformed floats": Case(deformed("f8", "f4", (35, 66), references=2, tiles=2, mode="mirror"), 1e-4),
+    "deformed bytes in full boxes": Case(deformed("u1", "u1", (71, 192)), 1e-3),
     # its halo leaves no room for the phases side by side
     "deformed bytes by a wide Gaussian": Case(deformed("u1", "u1", (41, 72), sigma=(1.0, 30.0)), 1e-3),
     "deformed bytes under masks": Case(

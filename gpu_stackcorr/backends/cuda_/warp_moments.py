@@ -44,12 +44,13 @@ of each left a sixth of an H200 idle."""
 COLUMNS_SHARED_BYTES = 64 * 1024
 """Of a block of `noise_columns`, at most: what every device gives. A halo of radius 160; at 20 it takes 25 KiB."""
 
-SHARED_BYTES = 46 * 1024
-"""Of a block of `warp_moments`, which has 2 KiB more: a halo of radius 128, or a copy of the slice that reaches 82
-pixels around a tile of bytes, 52 of 16 bits, 30 of floats. Where there is room, it has twice that halo and the copy."""
+SHARED_BYTES = 46 * 1024 - 256
+"""Of a block of `warp_moments`, with its own all that a launch may have unasked: a halo of radius 128, or a copy of the
+slice that reaches 80 pixels around a tile of bytes, 50 of 16 bits, 29 of floats. Where there is room, it has twice that
+halo, a tile and the copy."""
 
-RESERVED_BYTES = 3 * 1024
-"""What a block of `warp_moments` takes beside that: its own 2 KiB, and 1 KiB of the system's."""
+RESERVED_BYTES = 3 * 1024 + 256
+"""What a block of `warp_moments` takes beside that: its own, and 1 KiB of the system's."""
 
 SPREAD = 5.0
 """Standard deviations of a displacement that the copy reaches: of the pixels beyond, a warp waits for each."""
@@ -57,6 +58,10 @@ SPREAD = 5.0
 BLOCKS_A_MULTIPROCESSOR = 8
 """Blocks of `noise_columns` that are enough, two times those that run at once: where fields are few, they are cut into
 more segments."""
+
+WARP_BLOCKS_A_MULTIPROCESSOR = 48
+"""Blocks of `warp_moments` that are enough, 16 times those that run at once, so that the last ones leave little idle.
+Where there would be more, each takes several slices."""
 
 FUSED = ("bool", "int8", "uint8", "int16", "uint16", "float32")
 """Types of slices whose deformed pixels the kernel keeps to itself."""
@@ -164,11 +169,14 @@ class WarpedSums(Sums):
         types = f"{TYPES[self.kind.name]}, {'int' if self.exact else 'double'}, {most}, {str(masked).lower()}"
         reach = fields.reach(self.kind.itemsize)
         windows, copy = _rows_bytes(fields.x.radius), _copy_bytes(reach, self.kind.itemsize)
-        wanted = 2 * windows + copy
+        tile = prod(TILE) * self.kind.itemsize
+        wanted = 2 * windows + tile + copy
         blocks = 3 if self.exact and most == 1 and not masked else 2  # that run at once, as registers allow
         beside = blocks * (wanted + RESERVED_BYTES) <= self.device.shared_bytes
+        wanted_blocks = WARP_BLOCKS_A_MULTIPROCESSOR * self.device.multiprocessors
+        slices_a_block = max(1, count * self.tiles.number // max(1, wanted_blocks))
         self.device.kernel("warp_moments.cu", f"warp_moments<{types}>")(
-            grid(*(len(edges) for edges in reversed(self.tile_edges)), count),
+            grid(*(len(edges) for edges in reversed(self.tile_edges)), -(-count // slices_a_block)),
             (LANES * WARPS,),
             (
                 slab,
@@ -191,13 +199,13 @@ class WarpedSums(Sums):
                 np.int32(reach),
                 np.int32(windows // 4 // TILE[0]),
                 np.int32(windows // 4 if beside else 0),
-                np.int32(2 * windows if beside else 0),
+                np.int32(2 * windows + tile if beside else 0),
                 np.int32(mode),
                 np.float64(cval),
                 alone,
                 products,
             ),
-            shared_bytes=wanted if beside else max(windows, copy, prod(TILE) * self.kind.itemsize),
+            shared_bytes=wanted if beside else max(windows, copy, tile),
         )
         x, counts = Steps(self.alone_x, number, 0), Steps(self.counts, number, 0)
         return self._total(x, Steps(alone, count * number if masked else 0, number), products, counts)
@@ -287,6 +295,6 @@ def _rows_bytes(radius: int) -> int:
 
 
 def _copy_bytes(reach: int, itemsize: int) -> int:
-    """Return the shared memory of a copy of a tile and what is around it, of rows that begin on 8 bytes."""
+    """Return the shared memory of a copy of a tile and what is around it, of rows that begin on 16 bytes."""
     rows, columns = (side + 2 * reach for side in TILE)
-    return rows * up((columns + 8 // itemsize - 1) * itemsize, 8)
+    return rows * up((columns + 16 // itemsize - 1) * itemsize, 16)
