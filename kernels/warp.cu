@@ -38,6 +38,7 @@
 #include "samples.cuh"
 
 constexpr int THREADS = 256, LANES = 32, WARPS = THREADS / LANES;
+constexpr int TILE = 8;  // columns of a warp's tile, unless it takes words
 constexpr float WHOLE = 12582912.0f;  // 1.5 * 2^23: the last bits of a sum with it are the nearest integer
 constexpr float NEAR_HALF = 2e-4f;    // of bytes in float32, twice the error at most
 
@@ -186,28 +187,43 @@ template <> struct Quick<signed char> { typedef float type; };
 template <class In, bool BYTE = sizeof(In) == 1> struct Held { typedef In type; };
 template <class In> struct Held<In, true> { typedef int type; };
 
-template <class In, int NDIM> constexpr int AT_ONCE = NDIM > 2 || sizeof(typename Quick<In>::type) > 4 ? 2 : 4;
-
 // a, b and the number t between them, for bytes: off by less than 4e-5 in two dimensions, 7e-5 in three.
 __device__ __forceinline__ float line(float a, float b, float t) { return fmaf(t, b - a, a); }
 
-// The sample that a weighted sum of samples is rounded to. false where the sum does not tell: it is of bytes, and next
-// to a half.
+// The sample that a sum of bytes is rounded to. false where the sum does not tell: it is next to a half.
+template <class In> __device__ __forceinline__ bool byte_of(In& sample, float value) {
+  const float shifted = value + WHOLE;
+  sample = (In)__float_as_int(shifted);
+  return fabsf(value - (shifted - WHOLE)) < 0.5f - NEAR_HALF;
+}
+
+// The sample that a weighted sum of samples is rounded to, and whether it tells.
 template <int NDIM, class In, class Real, class Load>
 __device__ __forceinline__ bool sample_between(In& sample, const Taps<1, int, Real> (&taps)[3], const Load& load) {
   if constexpr (sizeof(In) == 1) {
     const auto row = [&](int k, int j) { return line(load(k, j, 0), load(k, j, 1), taps[2].weight[1]); };
     const auto plane = [&](int k) { return line(row(k, 0), row(k, 1), taps[1].weight[1]); };
-    const float value = NDIM > 2 ? line(plane(0), plane(1), taps[0].weight[1]) : plane(0);
-    const float shifted = value + WHOLE;
-    sample = (In)__float_as_int(shifted);
-    return fabsf(value - (shifted - WHOLE)) < 0.5f - NEAR_HALF;
+    return byte_of(sample, NDIM > 2 ? line(plane(0), plane(1), taps[0].weight[1]) : plane(0));
   } else {
     const Real value = weighted_sum<NDIM>(taps, load);
     if constexpr (sizeof(Real) == sizeof(In) && (In)0.5 != 0) sample = value;
     else sample = rounded<In>(value);
     return true;
   }
+}
+
+// Two bytes side by side, of which only the second may be in the word after that of the first: `low` and `high` are
+// these words, `at` the address of the first byte.
+__device__ __forceinline__ u32 neighbours_in(u32 low, u32 high, u32 at) { return __funnelshift_r(low, high, 8 * at); }
+
+// The number t between the first two bytes of a word. 2^23 + byte is a byte behind the head of a float; it, and what
+// makes signed bytes unsigned, is taken away exactly.
+template <class In> __device__ __forceinline__ float between_bytes(u32 pair, float t) {
+  constexpr bool SIGNED = (In)-1 < 0;
+  if (SIGNED) pair ^= 0x80808080u;
+  const float a = __uint_as_float(__byte_perm(pair, 0x4b000000u, 0x7440));
+  const float b = __uint_as_float(__byte_perm(pair, 0x4b000000u, 0x7441));
+  return fmaf(t, b - a, a - (SIGNED ? 8388736.0f : 8388608.0f));
 }
 
 // Where row 0 of a column begins in a slice, and its row y.
@@ -230,80 +246,123 @@ __device__ __forceinline__ int nth_bit(u32 mask, int n) {
   return place;
 }
 
+// What `warp_rows` takes at once. A lane takes COUNT pixels, (X, Y) apart; a block WIDTH by HEIGHT.
+template <class In, int NDIM, bool WORDS> struct Batch {
+  static constexpr bool FLOAT64 = sizeof(typename Quick<In>::type) > 4;
+  static constexpr int COUNT = NDIM > 2 || FLOAT64 ? 2 : 4, ACROSS = WORDS ? LANES : TILE, DOWN = LANES / ACROSS;
+  static constexpr int WIDTH = WORDS ? COUNT * LANES : TILE * WARPS, HEIGHT = WORDS ? WARPS : DOWN * COUNT;
+  static constexpr int X = WORDS, Y = WORDS ? 0 : DOWN;
+  static constexpr int BLOCKS = NDIM > 2 && FLOAT64 ? 2 : 3;  // a multiprocessor holds at least
+};
+
 // Order 1 in two or three dimensions, where all is as it mostly is: displacements of float32, one channel a field, a
 // result of the image's type, offsets of 32 bits, neighbours along x side by side, two samples or more along each axis.
-// The same bits as `warp`.
-template <class In, int NDIM>
-__global__ void __launch_bounds__(THREADS, 3)
+// The same bits as `warp`. WORDS: of bytes in two dimensions, where four side by side that begin on a multiple of four
+// are a word, and displacements on one of 16 bytes.
+template <class In, int NDIM, bool WORDS>
+__global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
     warp_rows(const In* __restrict__ image, void* __restrict__ out, int type, const float* __restrict__ displacement,
               const __grid_constant__ Pull<int> pull, int mode, typename Computed<In>::type cval) {
   typedef typename Quick<In>::type Real;
-  constexpr int ROWS = AT_ONCE<In, NDIM>, PLANES = NDIM > 2 ? 2 : 1;
-  const int plane = (int)blockIdx.z, lane = (int)threadIdx.x, left = (int)blockIdx.x * LANES;
+  typedef Batch<In, NDIM, WORDS> Here;
+  constexpr int COUNT = Here::COUNT, PLANES = NDIM > 2 ? 2 : 1, WIDE = WORDS ? COUNT : 1;
+  const int plane = (int)blockIdx.z, lane = (int)threadIdx.x, warp = (int)threadIdx.y;
+  const int left = (int)blockIdx.x * Here::WIDTH + (WORDS ? 0 : warp * TILE), down = (int)((u32)lane / Here::ACROSS);
+  if (left >= pull.count[2]) return;
   const int field = NDIM > 2 ? plane / pull.count[0] : plane, z = NDIM > 2 ? plane - field * pull.count[0] : 0;
-  const int x = min(left + lane, pull.count[2] - 1);
-  // A lane beside the image is never inside, and no row of it is left over.
-  const int limit[3] = {pull.size[0] - 1, pull.size[1] - 1, left + lane == x ? pull.size[2] - 1 : 0};
+  const int wanted = left + (lane - down * Here::ACROSS) * WIDE, x = min(wanted, pull.count[2] - WIDE);
+  // A lane beside the image is never inside, and nothing of it is left over.
+  const int limit[3] = {pull.size[0] - 1, pull.size[1] - 1, wanted == x ? pull.size[2] - 1 : 0};
   const u64 numbers = slice_from(displacement, pull.displacement, field, z, x);
-  const u64 component[3] = {numbers, numbers + (NDIM > 2 ? (u64)pull.component : 0),
-                            numbers + (u64)((NDIM - 1) * pull.component)};
   const u64 from = (u64)image + (u64)slice_at(pull.image, field, 0), to = slice_from(out, pull.out, field, z, x);
   const int first_row = (int)blockIdx.y * pull.rows_a_block, end = min(first_row + pull.rows_a_block, pull.count[1]);
-#pragma unroll 1
-  for (int row = first_row + (int)threadIdx.y * ROWS; row < end; row += WARPS * ROWS) {
-    int y[ROWS];
-    float d[ROWS][3];
+  const auto row_at = [&](int row, int r) { return min(row + down + r * Here::Y, end - 1); };  // instead of a question
+  float ahead[3][COUNT];
+  const auto begin = [&](int row) {
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-      y[r] = min(row + r, end - 1);  // the last row again, instead of a question
+    for (int r = 0; r < COUNT; r += WIDE) {
+      u64 number = row_of(numbers, pull.displacement, row_at(row, r));
 #pragma unroll
-      for (int axis = 3 - NDIM; axis < 3; axis++)
-        d[r][axis] = __ldcs((const float*)row_of(component[axis], pull.displacement, y[r]));
+      for (int axis = 3 - NDIM; axis < 3; axis++, number += (u64)pull.component)
+        if constexpr (WORDS) {
+          const float4 four = __ldcs((const float4*)number);
+          ahead[axis][0] = four.x, ahead[axis][1] = four.y, ahead[axis][2] = four.z, ahead[axis][3] = four.w;
+        } else ahead[axis][r] = __ldcs((const float*)number);
     }
-    Taps<1, int, Real> taps[ROWS][3];
-    typename Held<In>::type near[ROWS][PLANES][2][2];
-    bool done[ROWS];
+  };
+  int row = first_row + (WORDS ? warp : 0);
+  if (row < end) begin(row);
+#pragma unroll 1
+  for (; row < end; row += Here::HEIGHT) {
+    Taps<1, int, Real> taps[COUNT][3];
+    typename Held<In>::type near[COUNT][PLANES][2][2];  // or words
+    u32 place[COUNT];
+    bool done[COUNT];
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) {
+    for (int r = 0; r < COUNT; r++) {
       bool inside = true;
       u32 at = 0;
 #pragma unroll
       for (int axis = 3 - NDIM; axis < 3; axis++) {
-        const Split<int, Real> parts = split<int, Real>((Real)d[r][axis]);
-        const int p = axis == 0 ? z : axis == 1 ? y[r] : x, first = wrapped_sum(parts.whole, p + pull.origin[axis]);
+        const Split<int, Real> parts = split<int, Real>((Real)ahead[axis][r]);
+        const int p = axis == 0 ? z : axis == 1 ? row_at(row, r) : x + r * Here::X;
+        const int first = wrapped_sum(parts.whole, p + pull.origin[axis]);
         inside = inside && is_among(first, limit[axis]);
         if (sizeof(In) > 1) inside = inside && parts.t < 1;  // of bytes 1 is as good, and NaN is not told from a half
         at += (u32)first * (u32)(axis == 2 ? (int)sizeof(In) : pull.image.axis[axis]);
         taps[r][axis].weight[0] = 1 - parts.t, taps[r][axis].weight[1] = parts.t;
       }
       done[r] = inside;
-      if (!inside) at = 0;
+      place[r] = inside ? at : 0;
+    }
+    begin(row + Here::HEIGHT);
+#pragma unroll
+    for (int r = 0; r < COUNT; r++) {
+      const u32 at = place[r];
 #pragma unroll
       for (int k = 0; k < PLANES; k++)
 #pragma unroll
         for (int j = 0; j < 2; j++) {
-          const In* const tap = (const In*)(from + (u32)(k * pull.image.axis[0] + j * pull.image.axis[1]) + at);
-          near[r][k][j][0] = __ldg(tap), near[r][k][j][1] = __ldg(tap + 1);
+          const u64 tap = from + (u32)(k * pull.image.axis[0] + j * pull.image.axis[1]) + (WORDS ? at & ~3u : at);
+          if constexpr (WORDS) {
+            near[r][k][j][0] = __ldg((const int*)tap), near[r][k][j][1] = 0;
+            if ((at & 3) == 3) near[r][k][j][1] = __ldg((const int*)tap + 1);
+          } else near[r][k][j][0] = __ldg((const In*)tap), near[r][k][j][1] = __ldg((const In*)tap + 1);
         }
     }
-    In sample[ROWS];  // pixels that are not done have something here, too: no branch is taken for a few
+    In sample[COUNT];  // pixels that are not done have something here, too: no branch is taken for a few
+    bool all = true;
 #pragma unroll
-    for (int r = 0; r < ROWS; r++)
-      done[r] &= sample_between<NDIM>(sample[r], taps[r], [&](int k, int j, int i) { return (Real)near[r][k][j][i]; });
-    u32 missing[ROWS], any = 0;  // bit i: of lane i
+    for (int r = 0; r < COUNT; r++) {
+      if constexpr (WORDS) {
+        const auto line_of = [&](int j) {
+          const u32 pair = neighbours_in((u32)near[r][0][j][0], (u32)near[r][0][j][1], place[r]);
+          return between_bytes<In>(pair, taps[r][2].weight[1]);
+        };
+        done[r] &= byte_of(sample[r], line(line_of(0), line_of(1), taps[r][1].weight[1]));
+      } else {
+        const auto load = [&](int k, int j, int i) { return (Real)near[r][k][j][i]; };
+        done[r] &= sample_between<NDIM>(sample[r], taps[r], load);
+      }
+      all = all && done[r];
+    }
+    const auto target = [&](int r) { return (In*)row_of(to, pull.out, row_at(row, r)) + r * Here::X; };
+    if (__all_sync(0xffffffffu, all)) {
+      if constexpr (WORDS) {
+        const u32 two = __byte_perm((u32)sample[0], (u32)sample[1], 0x0040);
+        __stcs((u32*)target(0), __byte_perm(two, __byte_perm((u32)sample[2], (u32)sample[3], 0x0040), 0x5410));
+      } else {
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) any |= missing[r] = __ballot_sync(0xffffffffu, !done[r]);
-#pragma unroll
-    for (int r = 0; any == 0 && r < ROWS; r++) __stcs((In*)row_of(to, pull.out, y[r]), sample[r]);
-    if (any == 0) continue;
-#pragma unroll
-    for (int r = 0; r < ROWS; r++)
-      if (done[r]) __stcs((In*)row_of(to, pull.out, y[r]), sample[r]);
-    const int lanes = min(pull.count[2] - left, LANES), rows = end - row;
+        for (int r = 0; r < COUNT; r++) __stcs(target(r), sample[r]);
+      }
+      continue;
+    }
+    u32 missing[COUNT];  // bit i: of lane i
     int count = 0;
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-      missing[r] = r < rows ? missing[r] & 0xffffffffu >> (LANES - lanes) : 0;
+    for (int r = 0; r < COUNT; r++) {
+      if (done[r]) __stcs(target(r), sample[r]);
+      missing[r] = __ballot_sync(0xffffffffu, !done[r] && wanted == x && row + down + r * Here::Y < end);
       count += __popc(missing[r]);
     }
 #pragma unroll 1
@@ -311,9 +370,11 @@ __global__ void __launch_bounds__(THREADS, 3)
       int rest = item, r = 0;
       u32 mask = missing[0];
 #pragma unroll
-      for (int next = 1; next < ROWS; next++)
+      for (int next = 1; next < COUNT; next++)
         if (r == next - 1 && rest >= __popc(mask)) rest -= __popc(mask), r = next, mask = missing[next];
-      pull_one<NDIM>(image, out, type, displacement, pull, row + r, left + nth_bit(mask, rest), mode, cval);
+      const int bit = nth_bit(mask, rest), lane_x = bit % Here::ACROSS * WIDE;
+      pull_one<NDIM>(image, out, type, displacement, pull, row + bit / Here::ACROSS + r * Here::Y,
+                     left + lane_x + r * Here::X, mode, cval);
     }
   }
 }

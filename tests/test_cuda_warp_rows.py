@@ -23,6 +23,7 @@ SHAPES = [
     ((2, 31, 34), (1, 2)),
     ((3, 37, 8), (1, 2)),
     ((65, 40), (0, 1)),
+    ((2, 13, 136), (1, 2)),
     ((2, 3, 2), (0, 1, 2)),
     ((3, 5, 9, 33), (1, 2, 3)),
 ]
@@ -94,8 +95,9 @@ def test_rows_at_once_have_the_bits_of_single_pixels(cuda, dtype, shape, axes):
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "float32"])
 @pytest.mark.parametrize("mode", INTERPOLATION_MODES)
-def test_borders_in_all_modes(one, dtype, mode):
-    image, field = make_image((2, 37, 35), dtype), make_field(2, (2, 37, 35), 8.0)
+@pytest.mark.parametrize("width", [35, 36])
+def test_borders_in_all_modes(one, dtype, mode, width):
+    image, field = make_image((2, 37, width), dtype), make_field(2, (2, 37, width), 8.0)
     rows, others = rows_and_others(one, image, field, axes=(1, 2), mode=mode, cval=2.0)
     np.testing.assert_array_equal(rows, others)
     expected = PLAIN.warp(image, field, axes=(1, 2), order=1, mode=mode, cval=2.0)
@@ -104,10 +106,11 @@ def test_borders_in_all_modes(one, dtype, mode):
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("width", [67, 68])
 @pytest.mark.parametrize("near", [0.0, 1e-7, 3e-6, 1e-5, 1e-4, 1e-3])
-def test_bytes_next_to_a_half_are_rounded_as_in_float64(one, dtype, ndim, near):
+def test_bytes_next_to_a_half_are_rounded_as_in_float64(one, dtype, ndim, width, near):
     """Fractions are 1/2, 1/4 and the like, or a little off."""
-    shape = (40, 67) if ndim == 2 else (5, 12, 67)
+    shape = (40, width) if ndim == 2 else (5, 12, width)
     rng = np.random.default_rng(2)
     field = rng.integers(-8, 8, (ndim, *shape)) / rng.choice([1.0, 2.0, 4.0, 8.0], (ndim, *shape))
     field = (field + rng.uniform(-near, near, field.shape)).astype(np.float32)
@@ -140,13 +143,41 @@ def test_images_at_the_end_of_memory(one):
     np.testing.assert_array_equal(rows, others)
 
 
+@pytest.mark.parametrize(
+    ("shape", "axes", "dtype", "start", "words"),
+    [
+        ((2, 9, 8), (1, 2), "uint8", 0, "true"),
+        ((2, 9, 8), (1, 2), "bool", 0, "true"),
+        ((2, 9, 8), (1, 2), "int8", 4, "true"),
+        ((2, 9, 8), (1, 2), "int8", 1, "false"),
+        ((2, 9, 6), (1, 2), "uint8", 0, "false"),
+        ((2, 9, 8), (1, 2), "uint16", 0, "false"),
+        ((2, 9, 8), (0, 1, 2), "uint8", 0, "false"),
+    ],
+)
+def test_bytes_by_words(one, shape, axes, dtype, start, words):
+    """Where all rows begin with a word, that of the image in memory as well."""
+    device, ndim = one.device, len(axes)
+    image, field = make_image(shape, dtype), make_field(ndim, shape)
+    memory = np.zeros(image.size + start, dtype)
+    memory[start:] = image.reshape(-1)
+    held = View(device.to_device(memory), start, shape, (shape[1] * shape[2], shape[2], 1))
+    result, numbers = device.empty(shape, np.dtype(dtype)), View.of(device.to_device(field))
+    device.names.clear()
+    pulling.Pull(device, ndim, 1, "reflect", 0.0)(numbers, image=pulling.Moved(held, View.of(result)))
+    assert device.names[0].endswith(f"{words}>")
+    expected = PLAIN.warp(image, field, axes=axes, order=1, mode="reflect")
+    np.testing.assert_array_equal(device.to_host(result), expected)
+
+
 @pytest.mark.parametrize("blocks", [1, 10_000])
 def test_rows_spread_over_blocks(one, monkeypatch, blocks):
     """One block that strides over all rows it is given, or as many blocks as there can be."""
     monkeypatch.setattr(pulling, "BLOCKS", blocks)
-    image = make_image((2, 150, 35), "uint8")
-    rows, others = rows_and_others(one, image, make_field(2, image.shape), axes=(1, 2), mode="wrap")
-    np.testing.assert_array_equal(rows, others)
+    for width in (35, 36):
+        image = make_image((2, 150, width), "uint8")
+        rows, others = rows_and_others(one, image, make_field(2, image.shape), axes=(1, 2), mode="wrap")
+        np.testing.assert_array_equal(rows, others)
 
 
 def test_grids_of_few_rows(one, monkeypatch):

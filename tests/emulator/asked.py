@@ -126,6 +126,8 @@ def interpolations(backend: CudaBackend) -> None:
                 for real in REAL:
                     backend.warp(image, np.zeros((ndim, *image.shape), real), axes=range(ndim), **how)
                 backend.map_coordinates(image, np.zeros((ndim, 1)), **how)
+    for dtype in ("bool", "int8", "uint8"):  # by words
+        backend.warp(np.zeros((2, 4), dtype), np.zeros((2, 2, 4), np.float32), axes=(0, 1), **how)
     backend.map_coordinates(np.zeros(2), np.zeros((1, 1), int), order=0, mode="nearest", dtype="uint8")
 
 

@@ -68,6 +68,7 @@ def without_barriers() -> Iterator[Mutant]:
 LABELLED = "warp of channels and their labels"
 BY_ROWS = "warp of bytes by rows"
 FULL = "deformed bytes in full boxes"
+BY_WORDS = "warp of bytes by words"
 IN_TURN = "deformed bytes by a wide Gaussian"
 
 OFF_BY_ONE = [
@@ -116,10 +117,12 @@ OFF_BY_ONE = [
     Mutant("pad.cu", "x < width;", "x <= width;", ("warp of a volume at order 3",)),
     Mutant("samples.cuh", "case 4: return __stcs((u32*)to", "case 4: return __stcs((u32*)to + 1", (LABELLED,)),
     Mutant("warp.cu", "if (x >= pull.count[2])", "if (x > pull.count[2])", ("warp of bytes",)),
-    Mutant("warp.cu", "r < rows ? missing", "r + 1 < rows ? missing", (BY_ROWS,)),
+    Mutant("warp.cu", "+ r * Here::Y < end)", "+ r * Here::Y < end - 1)", (BY_ROWS,)),
+    Mutant("warp.cu", "(at & 3) == 3", "(at & 3) == 2", (BY_WORDS,)),
+    Mutant("warp.cu", "bit % Here::ACROSS * WIDE", "bit % Here::ACROSS", (BY_WORDS,)),
     Mutant("warp.cu", "rest >= __popc(mask)", "rest > __popc(mask)", (BY_ROWS,)),
     Mutant("warp.cu", "item += LANES", "item += LANES + 1", (BY_ROWS,)),
-    Mutant("warp.cu", "row += WARPS * ROWS", "row += WARPS * ROWS + 1", (BY_ROWS,)),
+    Mutant("warp.cu", "row += Here::HEIGHT", "row += Here::HEIGHT + 1", (BY_ROWS,)),
     Mutant("warp.cu", "if (n >= below)", "if (n > below)", (BY_ROWS,)),
     Mutant("warp.cu", "if (++c >= last)", "if (++c > last)", (LABELLED,)),
     Mutant("warp_moments.cu", "c + k * LANES < span", "c + k * LANES < span - 8", ("deformed 16 bits in whole words",)),

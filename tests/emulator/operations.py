@@ -237,6 +237,7 @@ CASES: dict[str, Case] = {
     # warp.cu, pad.cu
     "warp of bytes": Case(warped("u1", (3, 21, 37), (1, 2), 1, "reflect")),
     "warp of bytes by rows": Case(warped("u1", (2, 77, 37), (1, 2), 1, "reflect", numbers="f4")),
+    "warp of bytes by words": Case(warped("u1", (2, 21, 140), (1, 2), 1, "reflect", numbers="f4")),
     "warp of channels and their labels": Case(warped("f4", (5, 19, 35), (1, 2), 1, "constant", labels="u4"), 1e-6),
     "warp of lines at order 0": Case(warped("i8", (7, 31), (1,), 0, "mirror")),
     "warp of planes apart": Case(warped("f8", (13, 3, 17), (0, 2), 1, "grid-constant")),

@@ -33,8 +33,12 @@ BLOCKS = 16
 ROWS = 8
 """Rows that a thread takes where there are enough blocks: 40 instructions are for all of them, 80 or more for each."""
 
-AT_ONCE = 4
-"""Rows that a thread of ``warp_rows`` takes at once, or twice as many: a block takes a multiple of them a thread."""
+TILES, WORDS = (64, 16), (128, 8)
+"""Columns and rows that a block of ``warp_rows`` takes at once: pixel by pixel (8 rows of volumes and of what is
+computed in float64), and of bytes by words of four. Wide: less is read that the next block reads again."""
+
+TURNS = 8
+"""How often, where there are enough blocks: rows below are begun while those above are still in the L1 cache."""
 
 IMAGE, LABELS, DISPLACEMENT, OUT, LABELS_OUT = range(5)
 STEPS = ("image", "labels", "displacement", "out", "labels_out")
@@ -117,7 +121,9 @@ class _Launch:
         """Launch on flat memory of the arrays."""
         pull, block, integer = self.pull, self._block(), self._integer()
         plain = with_image and not with_labels and integer == "int" and self._is_plain(memory)
-        blocks, groups, rows = self._grid(block, AT_ONCE if plain else 1)
+        by_words = plain and self._is_words(memory)
+        at_once, most = (WORDS if by_words else TILES, TURNS) if plain else (block, ROWS)
+        blocks, groups, rows = self._grid(*at_once, most)
         job = self._job(integer, groups, rows)
         mode, displacement = np.int32(INTERPOLATION[pull.mode]), memory[DISPLACEMENT]
         words: tuple[Any, ...] = (None, None, np.int32(0), np.uint64(0))
@@ -132,7 +138,8 @@ class _Launch:
         sample, cval = TYPES[pixels.dtype.name], real_type(pixels.dtype)(pull.cval)
         name, between = f"warp<{sample}, {pull.ndim}, {pull.order}, {integer}>", common
         if plain:
-            name, between = f"warp_rows<{sample}, {pull.ndim}>", (displacement, job, mode)
+            name = f"warp_rows<{sample}, {pull.ndim}, {str(by_words).lower()}>"
+            between = (displacement, job, mode)
         pull.device.kernel("warp.cu", name)(blocks, block, (pixels, samples(out), code(out.dtype), *between, cval))
 
     def _is_plain(self, memory: Sequence[Array]) -> bool:
@@ -150,6 +157,18 @@ class _Launch:
             and self._planes() <= layout.LARGEST_GRID[2]
         )
 
+    def _is_words(self, memory: Sequence[Array]) -> bool:
+        """Whether four bytes side by side are a word in all rows of image and result, and four displacements are 16."""
+        if self.pull.ndim != 2 or memory[IMAGE].dtype.itemsize > 1:
+            return False
+        if any(self.views[k].shape[-1] % 4 or self.views[k].steps[-1] != 1 for k in (IMAGE, OUT)):
+            return False
+        if self.views[DISPLACEMENT].steps[-1] != 1 or self.component % 4:
+            return False
+        starts, steps = (_address(memory[k]) for k in (IMAGE, DISPLACEMENT, OUT)), self._steps()
+        words = zip(starts, (steps[k] for k in (IMAGE, DISPLACEMENT, OUT)), (4, 16, 4), strict=True)
+        return not any(number % size for start, (field, _, _, row, _), size in words for number in (start, field, row))
+
     def _planes(self) -> int:
         """Return how many planes of rows there are."""
         return self.own.slices * prod(self.views[OUT].shape[-self.pull.ndim : -2])
@@ -162,19 +181,19 @@ class _Launch:
         beside = self.own.slices > 1 and self.own.steps[OUT] < target.steps[-1]
         return (1, THREADS) if beside else (THREADS, 1)  # neighbours in memory go to neighbouring threads
 
-    def _grid(self, block: tuple[int, int], at_once: int) -> tuple[tuple[int, int, int], int, int]:
+    def _grid(self, columns: int, rows: int, most: int) -> tuple[tuple[int, int, int], int, int]:
         """Return the grid, the number of groups of channels, and how many rows a block takes.
 
-        A thread takes a multiple of `at_once` rows.
+        A block takes `columns` by `rows` at once, and up to `most` times so many rows.
         """
         _, y, x = _three(self.views[OUT].shape, self.pull.ndim, 1)
-        rows, planes = (y, self._planes()) if self.pull.ndim > 1 else (self.own.slices, 1)
-        blocks = -(-x // block[0]) * -(-rows // block[1]) * planes
+        height, planes = (y, self._planes()) if self.pull.ndim > 1 else (self.own.slices, 1)
+        blocks = -(-x // columns) * -(-height // rows) * planes
         wanted = BLOCKS * self.pull.device.multiprocessors
         groups = -(-self.shared.slices // _a_group(self.shared.slices, -(-wanted // blocks)))
-        turns = max(min(ROWS, blocks * groups // wanted), -(-rows // (layout.LARGEST_GRID[1] * block[1])), 1)
-        a_block = -(-turns // at_once) * at_once * block[1]
-        return grid(-(-x // block[0]), -(-rows // a_block), planes * groups), groups, a_block
+        turns = max(min(most, blocks * groups // wanted), -(-height // (layout.LARGEST_GRID[1] * rows)), 1)
+        a_block = turns * rows
+        return grid(-(-x // columns), -(-height // a_block), planes * groups), groups, a_block
 
     def _integer(self) -> str:
         """Return the type of integers that hold what is counted, and offsets in a slice, as the kernel calls it."""
@@ -218,6 +237,12 @@ class _Launch:
         job["size"], job["count"] = self._sizes()
         job["origin"], job["padding"] = self._origin(), self.padding
         return job[()]
+
+
+def _address(memory: Array) -> int:
+    """Return where an array on the device begins."""
+    interface = getattr(memory, "__cuda_array_interface__", None) or memory.__array_interface__
+    return int(interface["data"][0])
 
 
 def _a_group(channels: int, groups: int) -> int:
