@@ -9,36 +9,47 @@
 //         Rows are y, of lines the fields; a block takes rows_a_block. Planes are fields times z times groups of
 //         channels. Neighbours in y are in one block and find each other's lines in L1.
 // Rows    `warp_rows` is for what is asked most: order 1 of float32 displacements, a field a slice. A thread takes four
-//         rows at once, or two of volumes and of what is computed in float64: all their displacements are loaded, then
-//         all taps, then all are summed and stored, and no row waits for the one before. Pixel by pixel each waited
-//         three times for memory: on an H200, 1.56 ms for 165 x 768 x 1024 float32, with 37 % of the slots of issue
-//         used, and 73 % of all stalls on loads. (`warp` now loads all components first, and waits twice; of volumes
-//         in float64 registers are short.) What is not inside of the image is left for the end, where the lanes of a
-//         warp share it. `warp_rows` asks for a grid of all planes, `warp` is for all else.
+//         pixels at once, or two of volumes and of what is computed in float64: the displacements are there, as they
+//         were loaded a turn before; all taps are loaded, and the displacements of the next turn; all are summed and
+//         stored. Past the last turn the last row is loaded again. What is not inside of the image is left for the
+//         end, where the lanes of a warp share it. It asks for a grid of all planes; `warp` is for all else.
+// Tiles   A warp of `warp_rows` takes 8 by 4 pixels, four times one below the other, and a block 64 columns: a load of
+//         a tap touches fewer lines than of 32 pixels in a row, and less of the image is read again by the next block.
+//         Of bytes in two dimensions, where all rows begin with a word, a warp takes 128 by 1: four side by side are
+//         one load of 16 bytes of each component and a store of a word; two taps side by side come from one word, and
+//         from the next as well where a lane needs it, every fourth.
 // Types   float32 is computed in float32, all else in float64; integers are rounded half away from zero and clipped.
 //         `warp_rows` interpolates bytes in float32, and takes float64 where that falls within 2e-4 of a half, as one
 //         in 2500 does. The type of the result is read once a channel; order 0, and labels, are words of 1 to 8 bytes.
 // Floor   Order 1 in two dimensions: the bytes of the displacement, streamed past the image in the cache, and of image
-//         and result, once each. On an H200 (132 multiprocessors, 1.98 GHz, 4.3 TB/s copied) a byte a pixel is the time
-//         of 7.8 instructions. Counted in the machine code of sm_90, inside of the image, `warp_rows`:
-//             float32  16 bytes, 125 instructions' time:   55 instructions     uint8  10 bytes, 78:    56
-//         and in three dimensions 20 bytes, 155: 99, and 14 bytes, 109: 99; uint16 12 bytes, 94: 82. So bytes bound it:
-//         0.48 ms for the stack above, and 0.30 ms of uint8; no GPU has measured `warp_rows` yet. Three blocks a
-//         multiprocessor, so that hardly anything spills, have 48 kB of float32 on their way.
+//         and result, once: 16 a pixel of float32 and 10 of uint8, 0.48 ms and 0.30 for 165 x 768 x 1024 at the
+//         4.3 TB/s that an H200 copies (132 multiprocessors, 1.98 GHz). Instructions, 53 a pixel of float32 and 55 of
+//         uint8, take 0.21 ms.
+//         What bounds it is L1. With the field of alpha 250 and sigma 5 the form before, 32 pixels in a row, no load
+//         ahead, took 0.84 ms of float32 and 0.97 of uint8 with three blocks a multiprocessor, 0.77 and 0.91 with
+//         four; pixel by pixel 1.56. L1 was busy for 0.55 ms and 0.67: 35 and 43 cycles for a pixel of each lane; a
+//         third of the stalls were on displacements. Loads of taps took 7.5 and 9.5 cycles each, about (lines) / 4.5 +
+//         0.9 (words in the bank most asked), and L1 missed no more than a block's own sectors, 6.3 bytes a pixel of
+//         float32 and 2.6 of uint8 beside the displacement. By the same rule, simulated:
+//             float32  lines 17.0 -> 10.6, bank 4.2 -> 4.5: 30 cycles -> 26      bytes of L2  6.3 -> 5.1
+//             uint8    two loads of a word, of 7.7 cycles, and two by a quarter of the lanes, of 3.1:
+//                      38 cycles -> 22                                           bytes of L2  2.6 -> 1.6
+//         No GPU has measured this form yet. 76 registers of float32, 80 of uint8; with 64, 12 and 32 bytes are
+//         reloaded from memory.
 //         `warp` in two dimensions takes 124 instructions of float32 as profiled, and 27 for borders.
-//         Orders 2 to 5 of float32 in two dimensions: 131, 168, 237, 296. What a gather costs that spreads a warp's
-//         load over 15 lines of 128 bytes, as the field of alpha 250 and sigma 5 does, only a GPU can tell.
-//         8 of the 55, and 21 of the 99, keep taps that are alike as they are (`between`).
+//         Orders 2 to 5 of float32 in two dimensions: 131, 168, 237, 296. 8 of the 53 keep taps that are alike as
+//         they are (`between`).
 // Lost    Offsets of all taps, folded or not, in one sum: at order 1 a row costs 15 instructions more, at order 5 100.
 //         A row a thread: 43 more. Offsets in elements: 11 more. Taps outside folded and summed in line: 8 to 16
 //         registers, and above 128 at order 5. `warp_rows` with stores by row: 6 more, as each has its address made in
-//         a branch; with 64 registers: up to 100 bytes spilled; with pixels outside done each by its own lane: the
-//         profile had 8 lanes of 32 at work there, four rows in turn.
+//         a branch; with pixels outside done each by its own lane: the profile had 8 lanes of 32 at work there, four
+//         rows in turn; with the next displacements begun in a branch: the compiler puts it after the taps have come;
+//         with these by way of shared memory: two more cycles of L1 a pixel for each of its loads.
 #include "interpolation.cuh"
 #include "samples.cuh"
 
 constexpr int THREADS = 256, LANES = 32, WARPS = THREADS / LANES;
-constexpr int TILE = 8;  // columns of a warp's tile, unless it takes words
+constexpr int TILE = 8;               // columns of a warp's tile, unless it takes words; pulling.TILES follows from it
 constexpr float WHOLE = 12582912.0f;  // 1.5 * 2^23: the last bits of a sum with it are the nearest integer
 constexpr float NEAR_HALF = 2e-4f;    // of bytes in float32, twice the error at most
 
