@@ -23,8 +23,8 @@
 //         in 2500 does. The type of the result is read once a channel; order 0, and labels, are words of 1 to 8 bytes.
 // Floor   Order 1 in two dimensions: the bytes of the displacement, streamed past the image in the cache, and of image
 //         and result, once: 16 a pixel of float32 and 10 of uint8, 0.48 ms and 0.30 for 165 x 768 x 1024 at the
-//         4.3 TB/s that an H200 copies (132 multiprocessors, 1.98 GHz). Instructions, 53 a pixel of float32 and 55 of
-//         uint8, take 0.21 ms.
+//         4.3 TB/s that an H200 copies (132 multiprocessors, 1.98 GHz). Instructions, 54 a pixel of float32 and 59 of
+//         uint8, take 0.21 and 0.23 ms.
 //         What bounds it is L1. With the field of alpha 250 and sigma 5 the form before, 32 pixels in a row, no load
 //         ahead, took 0.84 ms of float32 and 0.97 of uint8 with three blocks a multiprocessor, 0.77 and 0.91 with
 //         four; pixel by pixel 1.56. L1 was busy for 0.55 ms and 0.67: 35 and 43 cycles for a pixel of each lane; a
@@ -34,10 +34,11 @@
 //             float32  lines 17.0 -> 10.6, bank 4.2 -> 4.5: 30 cycles -> 26      bytes of L2  6.3 -> 5.1
 //             uint8    two loads of a word, of 7.7 cycles, and two by a quarter of the lanes, of 3.1:
 //                      38 cycles -> 22                                           bytes of L2  2.6 -> 1.6
-//         No GPU has measured this form yet. 76 registers of float32, 80 of uint8; with 64, 12 and 32 bytes are
-//         reloaded from memory.
+//         No GPU has measured this form yet. 76 registers of float32, 80 of uint8; with 64 displacements that were
+//         loaded ahead spill as soon as they come, but without loading ahead (AHEAD) nothing does of float32, and 4
+//         bytes of uint8, so that four blocks run at once.
 //         `warp` in two dimensions takes 124 instructions of float32 as profiled, and 27 for borders.
-//         Orders 2 to 5 of float32 in two dimensions: 131, 168, 237, 296. 8 of the 53 keep taps that are alike as
+//         Orders 2 to 5 of float32 in two dimensions: 131, 168, 237, 296. 8 of the 54 keep taps that are alike as
 //         they are (`between`).
 // Lost    Offsets of all taps, folded or not, in one sum: at order 1 a row costs 15 instructions more, at order 5 100.
 //         A row a thread: 43 more. Offsets in elements: 11 more. Taps outside folded and summed in line: 8 to 16
@@ -263,7 +264,8 @@ template <class In, int NDIM, bool WORDS> struct Batch {
   static constexpr int COUNT = NDIM > 2 || FLOAT64 ? 2 : 4, ACROSS = WORDS ? LANES : TILE, DOWN = LANES / ACROSS;
   static constexpr int WIDTH = WORDS ? COUNT * LANES : TILE * WARPS, HEIGHT = WORDS ? WARPS : DOWN * COUNT;
   static constexpr int X = WORDS, Y = WORDS ? 0 : DOWN;
-  static constexpr int BLOCKS = NDIM > 2 && FLOAT64 ? 2 : 3;  // a multiprocessor holds at least
+  static constexpr bool AHEAD = true;  // displacements are loaded a turn ahead
+  static constexpr int BLOCKS = NDIM > 2 && FLOAT64 ? 2 : AHEAD ? 3 : 4;  // a multiprocessor holds at least
 };
 
 // Order 1 in two or three dimensions, where all is as it mostly is: displacements of float32, one channel a field, a
@@ -302,9 +304,10 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
     }
   };
   int row = first_row + (WORDS ? warp : 0);
-  if (row < end) begin(row);
+  if (Here::AHEAD && row < end) begin(row);
 #pragma unroll 1
   for (; row < end; row += Here::HEIGHT) {
+    if (!Here::AHEAD) begin(row);
     Taps<1, int, Real> taps[COUNT][3];
     typename Held<In>::type near[COUNT][PLANES][2][2];  // or words
     u32 place[COUNT];
@@ -326,7 +329,7 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
       done[r] = inside;
       place[r] = inside ? at : 0;
     }
-    begin(row + Here::HEIGHT);
+    if (Here::AHEAD) begin(row + Here::HEIGHT);
 #pragma unroll
     for (int r = 0; r < COUNT; r++) {
       const u32 at = place[r];
