@@ -202,16 +202,18 @@ template <class In> struct Held<In, true> { typedef int type; };
 // a, b and the number t between them, for bytes: off by less than 4e-5 in two dimensions, 7e-5 in three.
 __device__ __forceinline__ float line(float a, float b, float t) { return fmaf(t, b - a, a); }
 
-// The sample that a sum of bytes is rounded to. false where the sum does not tell: it is next to a half.
-template <class In> __device__ __forceinline__ bool byte_of(In& sample, float value) {
+// The byte that a sum of bytes is rounded to, as the last of a word. false where the sum does not tell: it is next to a
+// half.
+__device__ __forceinline__ bool byte_of(int& sample, float value) {
   const float shifted = value + WHOLE;
-  sample = (In)__float_as_int(shifted);
+  sample = __float_as_int(shifted);
   return fabsf(value - (shifted - WHOLE)) < 0.5f - NEAR_HALF;
 }
 
 // The sample that a weighted sum of samples is rounded to, and whether it tells.
 template <int NDIM, class In, class Real, class Load>
-__device__ __forceinline__ bool sample_between(In& sample, const Taps<1, int, Real> (&taps)[3], const Load& load) {
+__device__ __forceinline__ bool sample_between(typename Held<In>::type& sample, const Taps<1, int, Real> (&taps)[3],
+                                               const Load& load) {
   if constexpr (sizeof(In) == 1) {
     const auto row = [&](int k, int j) { return line(load(k, j, 0), load(k, j, 1), taps[2].weight[1]); };
     const auto plane = [&](int k) { return line(row(k, 0), row(k, 1), taps[1].weight[1]); };
@@ -344,8 +346,8 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
           } else near[r][k][j][0] = __ldg((const In*)tap), near[r][k][j][1] = __ldg((const In*)tap + 1);
         }
     }
-    In sample[COUNT];  // pixels that are not done have something here, too: no branch is taken for a few
-    bool all = true;
+    typename Held<In>::type sample[COUNT];  // of pixels that are not done, too: no branch is taken for a few
+    bool all = WORDS || row + Here::HEIGHT <= end;  // one lane stores a pixel
 #pragma unroll
     for (int r = 0; r < COUNT; r++) {
       if constexpr (WORDS) {
@@ -356,7 +358,7 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
         done[r] &= byte_of(sample[r], line(line_of(0), line_of(1), taps[r][1].weight[1]));
       } else {
         const auto load = [&](int k, int j, int i) { return (Real)near[r][k][j][i]; };
-        done[r] &= sample_between<NDIM>(sample[r], taps[r], load);
+        done[r] &= sample_between<NDIM, In>(sample[r], taps[r], load);
       }
       all = all && done[r];
     }
@@ -367,7 +369,7 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
         __stcs((u32*)target(0), __byte_perm(two, __byte_perm((u32)sample[2], (u32)sample[3], 0x0040), 0x5410));
       } else {
 #pragma unroll
-        for (int r = 0; r < COUNT; r++) __stcs(target(r), sample[r]);
+        for (int r = 0; r < COUNT; r++) __stcs(target(r), (In)sample[r]);
       }
       continue;
     }
@@ -375,8 +377,9 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
     int count = 0;
 #pragma unroll
     for (int r = 0; r < COUNT; r++) {
-      if (done[r]) __stcs(target(r), sample[r]);
-      missing[r] = __ballot_sync(0xffffffffu, !done[r] && wanted == x && row + down + r * Here::Y < end);
+      const bool is_own = wanted == x && row + down + r * Here::Y < end;
+      if (is_own && done[r]) __stcs(target(r), (In)sample[r]);
+      missing[r] = __ballot_sync(0xffffffffu, is_own && !done[r]);
       count += __popc(missing[r]);
     }
 #pragma unroll 1

@@ -117,7 +117,7 @@ OFF_BY_ONE = [
     Mutant("pad.cu", "x < width;", "x <= width;", ("warp of a volume at order 3",)),
     Mutant("samples.cuh", "case 4: return __stcs((u32*)to", "case 4: return __stcs((u32*)to + 1", (LABELLED,)),
     Mutant("warp.cu", "if (x >= pull.count[2])", "if (x > pull.count[2])", ("warp of bytes",)),
-    Mutant("warp.cu", "+ r * Here::Y < end)", "+ r * Here::Y < end - 1)", (BY_ROWS,)),
+    Mutant("warp.cu", "+ r * Here::Y < end;", "+ r * Here::Y < end - 1;", (BY_ROWS,)),
     Mutant("warp.cu", "(at & 3) == 3", "(at & 3) == 2", (BY_WORDS,)),
     Mutant("warp.cu", "bit % Here::ACROSS * WIDE", "bit % Here::ACROSS", (BY_WORDS,)),
     Mutant("warp.cu", "rest >= __popc(mask)", "rest > __popc(mask)", (BY_ROWS,)),
