@@ -67,6 +67,13 @@ template <int P> struct Power {  // sum y and sum y^2
   }
 };
 
+// Rows that a lane takes at once: AHEAD of S slices from `first` on. `begin` is where the first of them begin.
+template <int S> struct Turn {
+  i64 first;
+  int number, row;
+  u64 begin[S];
+};
+
 // Sums over blocks of integers of PY bytes, less than nothing being none: signed pixels come with their highest bit
 // turned by `flip`, which adds 2^(8 PY - 1) to them; `total_cells` takes that back.
 //
@@ -86,7 +93,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
                  const int* __restrict__ rows, const int* __restrict__ columns, int block_columns, i64 blocks,
                  int height, int width, i64 slice_count, int slice_warps, int together, u32 flip,
                  Alone<i64>* __restrict__ alone, i64* __restrict__ products) {
-  constexpr int AHEAD = (ALIGNED ? 2 : 1) * (S == 1 && K <= 4 ? 2 : 1), COUNT = power_of_two(S * (2 + K));
+  constexpr int AHEAD = ALIGNED && K * PX * PY <= 2 * (3 - S) ? 2 : 1, COUNT = power_of_two(S * (2 + K));
   typedef typename BlockSum<PY * PX>::type Sum;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, spread = WARPS / slice_warps;
   const u64 begin = (u64)slices, end = begin + (u64)slice_count * height * width * PY;
@@ -106,97 +113,94 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
     const int own = lane / units < step ? lane / units : bottom;  // the first of the lane's rows, from a turn's first
     const bool is_second = together > 1 && (first_unit + unit) * WORD >= middle * PY;
 
-    // Where row y of the block begins, and bytes that lie before that in the lane's unit.
-    const auto row_at = [&](i64 slice, int y) {
-      return begin + (u64)((slice * height * width + left) * PY) + (u64)y * (width * PY);
+    const int turns = max(1, (bottom - top + step * AHEAD - 1) / (step * AHEAD));
+    const i64 row_bytes = (i64)width * PY, step_bytes = step * row_bytes;
+
+    // Where the lane's first row of a turn begins, at the item's left; beyond the last slice in that one again.
+    const auto slices_from = [&](Turn<S>& turn, i64 first) {
+      turn.first = first, turn.number = 0, turn.row = top + own;
+#pragma unroll
+      for (int s = 0; s < S; s++)
+        turn.begin[s] =
+            begin + (u64)((min(first + s, slice_count - 1) * height + turn.row) * row_bytes + (i64)left * PY);
     };
+    // Bytes of a lane's unit that lie before a row of the item, and those before its end.
     const auto bytes_before = [&](u64 row_begin) {
       return ALIGNED ? left * PY % WORD - unit * WORD : (int)(row_begin % WORD) - unit * WORD;
     };
     const auto bytes_until = [&](int before) { return min(WORD, before + (right - left) * PY); };
-    // Beyond the last slice that one again, not written.
-    const auto slice_of = [&](i64 first, int s) { return min(first + s, slice_count - 1); };
-
-    const auto load = [&](uint4(&word)[AHEAD][S], i64 first, int row) {
+    const auto load = [&](uint4(&word)[AHEAD][S], const Turn<S>& turn) {
 #pragma unroll
       for (int a = 0; a < AHEAD; a++)
 #pragma unroll
         for (int s = 0; s < S; s++) {
-          const int y = row + own + a * step;
-          const u64 row_begin = row_at(slice_of(first, s), y);
+          const u64 row_begin = turn.begin[s] + a * step_bytes;
           const int before = bytes_before(row_begin), low = max(0, before), high = bytes_until(before);
           const u64 at = row_begin - (i64)before;
           word[a][s] = make_uint4(0, 0, 0, 0);
-          if (y < bottom && low < high && first < slice_count) {
+          if (turn.row + a * step < bottom && low < high && turn.first < slice_count) {
             const bool inside = ALIGNED || (at >= begin && at + WORD <= end);
             word[a][s] = inside ? __ldcs((const uint4*)at) : load_border((const u8*)at, low, high);
           }
         }
     };
 
-    i64 first = ((i64)blockIdx.y * slice_warps + warp % slice_warps) * S;
-    uint4 word[AHEAD][S];
-    load(word, first, top);
-    for (; first < slice_count; first += stride) {
-      Power<PY> power[S] = {};
-      Product<PY, PX> product[S][K] = {};
-      const int turns = max(1, (bottom - top + step * AHEAD - 1) / (step * AHEAD));
-#pragma unroll 1
-      for (int turn = 0; turn < turns; turn++) {
-        const int row = top + turn * step * AHEAD;
-        uint4 next[AHEAD][S];
-        const bool is_last = turn == turns - 1;
-        load(next, is_last ? first + stride : first, is_last ? top : row + step * AHEAD);
+    Power<PY> power[S] = {};
+    Product<PY, PX> product[S][K] = {};
+    const auto add = [&](const uint4(&word)[AHEAD][S], const Turn<S>& turn) {
 #pragma unroll
-        for (int a = 0; a < AHEAD; a++) {
-          const int y = row + own + a * step;
-          u32 bytes[S][PY][4 / PY];
-          i64 from[ALIGNED ? 1 : S];  // of x, at the first pixel of the unit
+      for (int a = 0; a < AHEAD; a++) {
+        const int y = turn.row + a * step;
+        u32 bytes[S][PY][4 / PY];
+        i64 from[ALIGNED ? 1 : S];  // of x, at the first pixel of the unit
 #pragma unroll
-          for (int s = 0; s < S; s++) {
-            const int before = bytes_before(row_at(slice_of(first, s), y)), low = max(0, before);
-            const int high = bytes_until(before);
-            const bool is_read = y < bottom && low < high;
-            uint4 own_bytes = word[a][s];
-            own_bytes.x = (own_bytes.x ^ flip) & bytes_below(high) & ~bytes_below(low);
-            own_bytes.y = (own_bytes.y ^ flip) & bytes_below(high - 4) & ~bytes_below(low - 4);
-            own_bytes.z = (own_bytes.z ^ flip) & bytes_below(high - 8) & ~bytes_below(low - 8);
-            own_bytes.w = (own_bytes.w ^ flip) & bytes_below(high - 12) & ~bytes_below(low - 12);
-            if (!is_read) own_bytes = make_uint4(0, 0, 0, 0);
-            split(bytes[s], own_bytes);
-            power[s].add(bytes[s]);
-            // A unit that is not read stands at the first pixel, where there is something of x to be multiplied by 0.
-            if (!ALIGNED || s == 0)
-              from[ALIGNED ? 0 : s] = is_read ? (i64)y * width + left - before / PY
-                                              : ALIGNED ? 0 : (i64)top * width + left;
-          }
-#pragma unroll
-          for (int k = 0; k < K; k++) {
-            const u8* const reference = references + min(k, reference_count - 1) * PX * plane;
-            u32 x[PX][4 / PY];
-#pragma unroll
-            for (int s = 0; s < S; s++) {
-#pragma unroll
-              for (int p = 0; p < PX; p++) {
-                if (ALIGNED && s == 0) load_aligned(x[p], reference + p * plane + from[0]);
-                if (!ALIGNED) load_unaligned(x[p], reference + p * plane + from[ALIGNED ? 0 : s]);
-              }
-              product[s][k].add(bytes[s], x);
-            }
-          }
+        for (int s = 0; s < S; s++) {
+          const int before = bytes_before(turn.begin[s] + a * step_bytes), low = max(0, before);
+          const int high = bytes_until(before);
+          const bool is_read = y < bottom && low < high;
+          uint4 own_bytes = word[a][s];
+          own_bytes.x = (own_bytes.x ^ flip) & bytes_below(high) & ~bytes_below(low);
+          own_bytes.y = (own_bytes.y ^ flip) & bytes_below(high - 4) & ~bytes_below(low - 4);
+          own_bytes.z = (own_bytes.z ^ flip) & bytes_below(high - 8) & ~bytes_below(low - 8);
+          own_bytes.w = (own_bytes.w ^ flip) & bytes_below(high - 12) & ~bytes_below(low - 12);
+          if (!is_read) own_bytes = make_uint4(0, 0, 0, 0);
+          split(bytes[s], own_bytes);
+          power[s].add(bytes[s]);
+          // A unit that is not read stands at the first pixel, where there is something of x to be multiplied by 0.
+          if (!ALIGNED || s == 0)
+            from[ALIGNED ? 0 : s] = is_read ? (i64)y * width + left - before / PY
+                                            : ALIGNED ? 0 : (i64)top * width + left;
         }
 #pragma unroll
-        for (int a = 0; a < AHEAD; a++)
+        for (int k = 0; k < K; k++) {
+          const u8* const reference = references + min(k, reference_count - 1) * PX * plane;
+          u32 x[PX][4 / PY];
 #pragma unroll
-          for (int s = 0; s < S; s++) word[a][s] = next[a][s];
+          for (int s = 0; s < S; s++) {
+#pragma unroll
+            for (int p = 0; p < PX; p++) {
+              if (ALIGNED && s == 0) load_aligned(x[p], reference + p * plane + from[0]);
+              if (!ALIGNED) load_unaligned(x[p], reference + p * plane + from[ALIGNED ? 0 : s]);
+            }
+            product[s][k].add(bytes[s], x);
+          }
+        }
       }
+    };
+
+    // What the lanes have of the slices of a turn, written; and from nothing again.
+    const auto finish = [&](const Turn<S>& turn) {
       Sum total[COUNT] = {};
 #pragma unroll
       for (int s = 0; s < S; s++) {
         total[s * (2 + K)] = power[s].template sum<Sum>();
         total[s * (2 + K) + 1] = power[s].template square<Sum>();
+        power[s] = {};
 #pragma unroll
-        for (int k = 0; k < K; k++) total[s * (2 + K) + 2 + k] = product[s][k].template total<Sum>();
+        for (int k = 0; k < K; k++) {
+          total[s * (2 + K) + 2 + k] = product[s][k].template total<Sum>();
+          product[s][k] = {};
+        }
       }
 #pragma unroll 1
       for (int second = 0; second < together && block_column + second < block_columns; second++) {
@@ -204,7 +208,33 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
 #pragma unroll
         for (int i = 0; i < COUNT; i++) value[i] = is_second == (second > 0) ? total[i] : Sum(0);
         const i64 sum = (i64)warp_sums<COUNT>(value), block = (i64)block_row * block_columns + block_column + second;
-        write_sums<K, S>(sum, lane * COUNT, first, slice_count, reference_count, block, blocks, alone, products);
+        write_sums<K, S>(sum, lane * COUNT, turn.first, slice_count, reference_count, block, blocks, alone, products);
+      }
+    };
+
+    // Two sets of registers in turn: a copy from one to the other would wait for what is on its way.
+    uint4 word[2][AHEAD][S];
+    Turn<S> turn;
+    slices_from(turn, ((i64)blockIdx.y * slice_warps + warp % slice_warps) * S);
+    load(word[0], turn);
+#pragma unroll 1
+    while (turn.first < slice_count) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        if (turn.first >= slice_count) break;
+        Turn<S> next = turn;
+        const bool is_last = turn.number == turns - 1;
+        if (is_last) {
+          slices_from(next, turn.first + stride);
+        } else {
+          next.number++, next.row += step * AHEAD;
+#pragma unroll
+          for (int s = 0; s < S; s++) next.begin[s] += AHEAD * step_bytes;
+        }
+        load(word[1 - half], next);
+        add(word[half], turn);
+        if (is_last) finish(turn);
+        turn = next;
       }
     }
   }
