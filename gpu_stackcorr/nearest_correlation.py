@@ -55,19 +55,18 @@ def nearest_of_many(n: Integers, rest_x: Integers, rest_y: Integers, raws: Seque
     raws : three (pairs,) int64 arrays
         Sums of xx, yy and xy about these integers.
     """
+    x, y = np.stack([rest_x, rest_x, rest_y]), np.stack([rest_x, rest_y, rest_y])
     raw_x, raw_y, raw_xy = raws
-    parts = [
-        _difference(n, raw, one * other)
-        for raw, one, other in ((raw_x, rest_x, rest_x), (raw_y, rest_y, rest_y), (raw_xy, rest_x, rest_y))
-    ]
-    variance_x, variance_y, covariance = (_of_parts(*part) for part in parts)
+    high, low = _difference(n, np.stack([raw_x, raw_xy, raw_y]), x * y)
+    most, rests = _of_parts(high, low)
+    variance_x, covariance, variance_y = zip(most, rests, strict=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         r, rest = _divide(covariance, _root(_product(variance_x, variance_y)))
         off, unit = np.abs(rest), np.spacing(np.abs(r))
         # Below a power of two the middle is half as far.
         unsure = np.minimum(np.abs(off - unit / 2), np.abs(off - unit / 4)) <= UNSURE * unit
     for i in np.flatnonzero(unsure):
-        of_x, of_y, of_both = ((int(high[i]) << 32) + int(low[i]) for high, low in parts)
+        of_x, of_both, of_y = ((int(high[k, i]) << 32) + int(low[k, i]) for k in range(3))
         r[i] = nearest(of_both, of_x, of_y)
     return np.where((variance_x[0] > 0) & (variance_y[0] > 0), r, np.nan)
 

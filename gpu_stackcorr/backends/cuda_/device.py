@@ -56,9 +56,12 @@ class Device(ABC):
     def to_host(self, array: Array) -> Array:
         """Return a NumPy array of a device array, after what was launched before has ended."""
 
-    def fetch(self, arrays: Sequence[Array]) -> list[Array]:
-        """Return NumPy arrays of device arrays, after what was launched before has ended."""
-        return [self.to_host(array) for array in arrays]
+    def fetch(self, arrays: Sequence[Array]) -> tuple[list[Array], Callable[[], None]]:
+        """Begin to copy device arrays, after what was launched before, into NumPy arrays, and return these.
+
+        They hold what they should once the second of the results has been called.
+        """
+        return [self.to_host(array) for array in arrays], lambda: None
 
     def downloads(self) -> Downloads:
         """Return what copies results to the host, one after the other."""

@@ -98,15 +98,20 @@ class Gpu(Device):
         host: Array = cupy.asnumpy(array)
         return host
 
-    def fetch(self, arrays: Sequence[Array]) -> list[Array]:
-        """Copy device arrays to the host, into memory that the device writes to by itself: it is theirs then."""
+    def fetch(self, arrays: Sequence[Array]) -> tuple[list[Array], Callable[[], None]]:
+        """Begin to copy device arrays to the host, into memory that the device writes to by itself."""
         stream, hosts = cupy.cuda.get_current_stream(), []
         for array in arrays:
             host = _pinned(max(1, array.nbytes))
             array.data.copy_to_host_async(host.ctypes.data, array.nbytes, stream)  # type: ignore[attr-defined]
             hosts.append(host[: array.nbytes].view(array.dtype).reshape(array.shape))
-        stream.synchronize()
-        return hosts
+        kept = list(arrays)  # until the copies have ended
+
+        def wait() -> None:
+            stream.synchronize()
+            kept.clear()
+
+        return hosts, wait
 
     def downloads(self) -> Downloads:
         """Return what copies results to the host beside the work on the next ones."""

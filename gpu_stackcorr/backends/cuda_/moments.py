@@ -106,11 +106,20 @@ def of_slabs(
         sums = [_sums_of(device, group, references, slices, reference_mask, slice_mask) for group in groups]
         needed = bytes_a_slice + sum(each.bytes_a_slice() for each in sums)
         parts = in_slabs(device, slices, needed, lambda start, slab: work(sums, start, slab), most=most)
+    fetched, wait = device.fetch(
+        [array for part in parts for group in part for each in group for array in each.arrays()]
+    )
+    arrays, pixels = iter(fetched), prod(slices.shape[1:])
+    hosts = [[[[next(arrays) for _ in each.arrays()] for each in group] for group in part] for part in parts]
+    if len(parts) != 1 or not all(group.exact and _are_whole(group, pixels) for group in groups):
+        wait()  # what follows looks at values; otherwise it makes views while they come
     results: dict[int, Moments] = {}
     for g, group in enumerate(groups):
-        totals = [_on_host(device, slabs) for slabs in zip(*(part[g] for part in parts), strict=True)]
-        found = _moments(totals, group, len(slices), prod(slices.shape[1:]), tiled=tiles is not None)
+        slabs = [list(zip(part[g], host[g], strict=True)) for part, host in zip(parts, hosts, strict=True)]
+        totals = [_joined(of_slabs) for of_slabs in zip(*slabs, strict=True)]
+        found = _moments(totals, group, len(slices), pixels, tiled=tiles is not None)
         results |= zip(group.numbers, found, strict=True)
+    wait()
     return [results[k] for k in range(len(references))]
 
 
@@ -165,14 +174,26 @@ def _refined(group: _Group) -> tuple[Edges, NDArray[np.intp]]:
     return (np.concatenate([*starts, rows[-1:]]), columns), np.cumsum(parts) - parts
 
 
-def _on_host(device: Device, parts: Sequence[Totals]) -> list[NDArray[Any]]:
-    """Return what the cells of all slabs have on the host; what stands once for all pairs seems there for each."""
-    fetched = iter(device.fetch([array for part in parts for array in part.arrays()]))
-    hosts = [[next(fetched) for _ in part.arrays()] for part in parts]
-    joined = [np.concatenate(arrays, axis=2) if len(parts) > 1 else arrays[0] for arrays in zip(*hosts, strict=True)]
+def _are_whole(group: _Group, pixels: int) -> bool:
+    """Whether int64 holds the sums of the whole, and each cell was summed at once."""
+    edges, firsts = _refined(group)
+    return pixels < INT64_PIXELS and len(firsts) == len(edges[0]) - 1
+
+
+def _joined(parts: Sequence[tuple[Totals, list[NDArray[Any]]]]) -> list[NDArray[Any]]:
+    """Return what the cells of all slabs have; what stands once for all pairs seems there for each.
+
+    Parameters
+    ----------
+    parts : pairs
+        What there is of a slab on the device, and the same on the host.
+    """
+    totals, first = parts[0]
+    hosts = zip(*(arrays for _, arrays in parts), strict=True)
+    joined = [np.concatenate(arrays, axis=2) if len(parts) > 1 else arrays[0] for arrays in hosts]
     references, slices = joined[2].shape[1:3]
     for i in range(0, len(joined), 3):
-        of_x, of_y = hosts[0][i] if parts[0].shared_x else joined[i], joined[i + 1]
+        of_x, of_y = first[i] if totals.shared_x else joined[i], joined[i + 1]
         joined[i] = np.broadcast_to(of_x, (*of_x.shape[:2], slices, of_x.shape[3]))
         joined[i + 1] = np.broadcast_to(of_y, (len(of_y), references, *of_y.shape[2:]))
     return joined
@@ -185,11 +206,10 @@ def _moments(
     edges, firsts = _refined(group)
     rows, columns = (len(ends) - 1 for ends in edges)
     cells = totals[0] if totals else _of_nothing(group, slices, rows * columns)
-    are_whole = len(firsts) == rows and pixels < INT64_PIXELS
     results = []
     for k in range(len(group.numbers)):
         whole = None
-        if group.exact and are_whole:
+        if group.exact and _are_whole(group, pixels):
             of_cells = _of_integers(cells, k, (slices, rows, columns))
             whole = _of_integers(totals[-1], k, (slices,)) if totals else None
         elif group.exact:
