@@ -9,7 +9,7 @@
 # part, and the figures as JSON. A part that fails or takes too long leaves the others alone; the exit status is 1 if
 # any did.
 #
-# ON_GPU_TINY=1 rehearses it with sizes that measure nothing.
+# ON_GPU_SECONDS bounds all parts together; ON_GPU_TINY=1 rehearses it with sizes that measure nothing.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 python=${PYTHON:-python3}
@@ -21,16 +21,19 @@ export GPU_STACKCORR_CACHE_DIR=$folder/code  # empty: the first use of a kernel 
 export BROKEN_DEVICE_LOG=$folder/broken_device.log PATH=$PATH:/usr/local/cuda/bin
 tiny=()
 tests=(tests)
-checked='filters or elastic or battery or all_pairs or map_coordinates'
+declare -A checked=(
+  [memcheck]="filters or elastic or battery or all_pairs or map_coordinates"
+  [racecheck]="filters or battery or all_pairs"
+)
 if [[ ${ON_GPU_TINY:-} == 1 ]]; then
   tiny=(--tiny)
   tests=(tests/test_cuda_arrays.py -k filters)
-  checked=filters
+  checked=([memcheck]=filters [racecheck]=filters)
 fi
 : >"$folder/parts.tsv"
 failed=0
 SECONDS=0
-limit=470  # seconds of all parts; the summary takes the rest
+limit=${ON_GPU_SECONDS:-470} # of all parts; the summary takes the rest of 8 minutes
 
 # part NAME SECONDS COMMAND...: run a command for so long at most, or for what is left
 part() {
@@ -64,16 +67,7 @@ for info in available_backends().values():
     print(info)
 raise SystemExit(not available_backends()["cuda"].available)'
 part tests 170 "$python" bench/gpu/run_tests.py "${tests[@]}"
-for tool in memcheck racecheck; do
-  if command -v compute-sanitizer >/dev/null; then
-    # Without CuPy's pool an array ends where its memory ends.
-    CUDA_NO_POOL=1 part "$tool" 60 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-      "$python" -m pytest -q -m gpu -p no:cacheprovider tests/test_cuda_arrays.py -k "$checked"
-  else
-    printf '%s\t-\t0\n' "$tool" >>"$folder/parts.tsv"
-  fi
-done
-rm -rf "$folder/code"
+mv "$folder/code" "$folder/code_of_tests" 2>/dev/null # of the benchmarks the first use is measured
 part benchmarks 130 "$python" -m bench.gpu.benchmarks "$folder" "${tiny[@]}"
 part experiments 50 "$python" -m bench.gpu.experiments "$folder" "${tiny[@]}"
 if command -v ncu >/dev/null; then
@@ -83,6 +77,17 @@ if command -v ncu >/dev/null; then
 else
   printf 'profile\t-\t0\n' >>"$folder/parts.tsv"
 fi
+rm -rf "$folder/code"
+mv "$folder/code_of_tests" "$folder/code" 2>/dev/null
+for tool in memcheck racecheck; do
+  if command -v compute-sanitizer >/dev/null; then
+    # Without CuPy's pool an array ends where its memory ends.
+    CUDA_NO_POOL=1 part "$tool" 60 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+      "$python" -m pytest -q -m gpu -p no:cacheprovider tests/test_cuda_arrays.py -k "${checked[$tool]}"
+  else
+    printf '%s\t-\t0\n' "$tool" >>"$folder/parts.tsv"
+  fi
+done
 rm -rf "$folder/code"
 "$python" bench/gpu/summary.py "$folder" || failed=1
 exit "$failed"
