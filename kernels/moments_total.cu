@@ -16,7 +16,7 @@
 //         of floats alone the moments, in of_x (3, ...), of_y (2, ...) and of_xy. x_slices is 1 where what x has does
 //         not depend on the slice, else N; y_references is 1 where what y has does not depend on x, else K.
 // Launch  grid (cells, N, K), strided over; one thread block a cell and pair, of one warp or of WARPS. SMALL, for cells of
-//         few blocks: grid (cells / 256, N, K), block 256, a thread a cell. `add_cells`: grid (N, K), block 256.
+//         few blocks: grid (cells / 256, N), block 256, a thread a cell. `add_cells`: grid (N, K), block 256.
 // Order   Thread t takes blocks t, t + threads, ...; then the lanes of a warp, then the warps. The number of threads
 //         depends on the number of blocks of a cell alone.
 // Floor   The sums of stage 1, once a reference, and the results: about 2 % of the bytes of slices of uint8 in cells of
@@ -75,10 +75,10 @@ template <> struct Cell<double> {  // count, means less an origin, and centred s
 };
 
 // The sum over the lanes of a warp, in lane 0: neighbours first.
-template <class T> __device__ __forceinline__ void add_lanes(Cell<T>& cell) {
+__device__ __forceinline__ void add_lanes(Cell<double>& cell) {
 #pragma unroll
   for (int distance = 1; distance < 32; distance *= 2) {
-    Cell<T> other;
+    Cell<double> other;
 #pragma unroll
     for (int i = 0; i < 6; i++) other.v[i] = __shfl_down_sync(0xffffffffu, cell.v[i], distance);
     cell.add(other);
@@ -100,10 +100,11 @@ template <class T> struct Results {
   __device__ __forceinline__ i64 y_step() const { return y_references * slices * cells; }
 };
 
-// The integer nearest to sum / count, half upwards.
+// The integer nearest to sum / count, half upwards; counts are below 2^31. A quotient of floating point is one off at
+// most, and put right: integers of 64 bits are divided by a hundred instructions.
 __device__ __forceinline__ i64 nearest_mean(i64 sum, i64 count) {
-  const i64 twice = 2 * sum + count, quotient = twice / (2 * count);
-  return quotient - (quotient * 2 * count > twice);
+  const i64 quotient = __double2ll_rd((double)sum / (double)count + 0.5), rest = 2 * (sum - quotient * count) + count;
+  return quotient - (rest < 0) + (rest >= 2 * count);
 }
 
 __device__ __forceinline__ void write(const Cell<double>& cell, const Results<double>& to, i64 k, i64 n, i64 at) {
@@ -175,7 +176,21 @@ template <class T> struct Pair {
 };
 
 // The sum over all threads of a block, in thread 0.
-template <class T> __device__ __forceinline__ void add_warps(Cell<T>& sum, T (&kept)[WARPS][6]) {
+__device__ __forceinline__ void add_warps(Cell<i64>& sum, i64 (&kept)[WARPS][6]) {
+  const int lane = threadIdx.x % 32, warps = blockDim.x / 32;
+  i64 value[8] = {sum.v[0], sum.v[1], sum.v[2], sum.v[3], sum.v[4], sum.v[5], 0, 0};
+  const i64 own = warp_sums<8>(value);
+  __syncthreads();  // of the cell before, `kept` has been read
+  if (lane % 4 == 0 && lane < 24) kept[threadIdx.x / 32][lane / 4] = own;
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+#pragma unroll
+  for (int i = 0; i < 6; i++) {
+    sum.v[i] = kept[0][i];
+    for (int warp = 1; warp < warps; warp++) sum.v[i] += kept[warp][i];
+  }
+}
+__device__ __forceinline__ void add_warps(Cell<double>& sum, double (&kept)[WARPS][6]) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
   add_lanes(sum);
   __syncthreads();  // of the cell before, `kept` has been read
@@ -185,7 +200,7 @@ template <class T> __device__ __forceinline__ void add_warps(Cell<T>& sum, T (&k
   __syncthreads();
   if (warp == 0) {
 #pragma unroll
-    for (int i = 0; i < 6; i++) sum.v[i] = lane < warps ? kept[lane][i] : T(0);
+    for (int i = 0; i < 6; i++) sum.v[i] = lane < warps ? kept[lane][i] : 0.0;
     add_lanes(sum);
   }
 }
@@ -205,10 +220,10 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
   const i64 cells = (i64)cells_y * cells_x, own = SMALL ? threadIdx.x : 0, step = SMALL ? blockDim.x : 1;
   const Results<T> out = {of_x, of_y, of_xy, moments_of_x, moments_of_y, moments_of_xy,
                           x_slices, y_references, references, slices, cells};
-  for (i64 k = blockIdx.z; k < references; k += gridDim.z)
-    for (i64 n = blockIdx.y; n < slices; n += gridDim.y)
-      for (i64 cell = blockIdx.x * step + own; cell < cells; cell += gridDim.x * step) {
-        const Blocks of_cell(row_cells, column_cells, cell, cells_x, block_columns);
+  for (i64 n = blockIdx.y; n < slices; n += gridDim.y)
+    for (i64 cell = blockIdx.x * step + own; cell < cells; cell += gridDim.x * step) {
+      const Blocks of_cell(row_cells, column_cells, cell, cells_x, block_columns);
+      for (i64 k = blockIdx.z; k < references; k += gridDim.z) {
         const Pair<T> pair = {alone_x + k * x_reference_step + n * x_slice_step,
                               alone_y + k * y_reference_step + n * y_slice_step, products + (k * slices + n) * blocks,
                               counts + k * count_reference_step + n * count_slice_step};
@@ -219,6 +234,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
         sum.move(from_x, from_y);
         if (SMALL || threadIdx.x == 0) write(sum, out, k, n, cell);
       }
+    }
 }
 
 // The sums of the whole of integers, from those of cells: written as those of a single cell.

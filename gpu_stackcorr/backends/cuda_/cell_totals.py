@@ -89,7 +89,7 @@ def total_cells(device: Device, blocks: Blocks, on_device: Sequence[Array], pair
     name = f"total_cells<{'long long' if dtype == np.int64 else 'double'}, {str(is_small).lower()}>"
     arguments = *given[0], *given[1], pairs.products, *given[2], *on_device[2:], *sizes
     device.kernel("moments_total.cu", name)(
-        grid(-(-area // threads) if is_small else area, slices, references),
+        grid(-(-area // threads), slices) if is_small else grid(area, slices, references),
         (threads,),
         (*arguments, *map(dtype.type, pairs.offsets), *alone, *found[2:]),
     )
