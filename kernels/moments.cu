@@ -67,7 +67,7 @@ template <int P> struct Power {  // sum y and sum y^2
   }
 };
 
-// Rows that a lane takes at once: AHEAD of S slices from `first` on. `begin` is where the first of them begin.
+// Rows that a lane takes at once: DEPTH of S slices from `first` on. `begin` is where the first of them begin.
 template <int S> struct Turn {
   i64 first;
   int number, row;
@@ -84,7 +84,7 @@ template <int S> struct Turn {
 // Item    what a warp takes at once: a block, or two that lie side by side where `together` is 2, so that what it loads of
 //         a row is a whole line of 128 bytes: half lines cost as many look-ups in L2, which were what bounded it. Their
 //         edges are then all on units.
-// Thread  lane l takes unit l % units of rows l / units, l / units + 32 / units, ...: AHEAD of them of S slices are a
+// Thread  lane l takes unit l % units of rows l / units, l / units + 32 / units, ...: DEPTH of them of S slices are a
 //         turn, and the words of the next turn, of these slices or of the warp's next ones, are on their way while one
 //         is added up. Bytes of a unit that belong to other cells are set to 0.
 template <int PY, int PX, int K, int S, bool ALIGNED>
@@ -93,7 +93,8 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
                  const int* __restrict__ rows, const int* __restrict__ columns, int block_columns, i64 blocks,
                  int height, int width, i64 slice_count, int slice_warps, int together, u32 flip,
                  Alone<i64>* __restrict__ alone, i64* __restrict__ products) {
-  constexpr int AHEAD = ALIGNED && K * PX * PY <= 2 * (3 - S) ? 2 : 1, COUNT = power_of_two(S * (2 + K));
+  constexpr bool AHEAD = K * PX * PY <= 4;  // the next turn is loaded before this one is added up, if registers do
+  constexpr int DEPTH = !ALIGNED && AHEAD ? 1 : 2, COUNT = power_of_two(S * (2 + K));
   typedef typename BlockSum<PY * PX>::type Sum;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, spread = WARPS / slice_warps;
   const u64 begin = (u64)slices, end = begin + (u64)slice_count * height * width * PY;
@@ -113,7 +114,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
     const int own = lane / units < step ? lane / units : bottom;  // the first of the lane's rows, from a turn's first
     const bool is_second = together > 1 && (first_unit + unit) * WORD >= middle * PY;
 
-    const int turns = max(1, (bottom - top + step * AHEAD - 1) / (step * AHEAD));
+    const int turns = max(1, (bottom - top + step * DEPTH - 1) / (step * DEPTH));
     const i64 row_bytes = (i64)width * PY, step_bytes = step * row_bytes;
 
     // Where the lane's first row of a turn begins, at the item's left; beyond the last slice in that one again.
@@ -129,9 +130,9 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
       return ALIGNED ? left * PY % WORD - unit * WORD : (int)(row_begin % WORD) - unit * WORD;
     };
     const auto bytes_until = [&](int before) { return min(WORD, before + (right - left) * PY); };
-    const auto load = [&](uint4(&word)[AHEAD][S], const Turn<S>& turn) {
+    const auto load = [&](uint4(&word)[DEPTH][S], const Turn<S>& turn) {
 #pragma unroll
-      for (int a = 0; a < AHEAD; a++)
+      for (int a = 0; a < DEPTH; a++)
 #pragma unroll
         for (int s = 0; s < S; s++) {
           const u64 row_begin = turn.begin[s] + a * step_bytes;
@@ -147,9 +148,9 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
 
     Power<PY> power[S] = {};
     Product<PY, PX> product[S][K] = {};
-    const auto add = [&](const uint4(&word)[AHEAD][S], const Turn<S>& turn) {
+    const auto add = [&](const uint4(&word)[DEPTH][S], const Turn<S>& turn) {
 #pragma unroll
-      for (int a = 0; a < AHEAD; a++) {
+      for (int a = 0; a < DEPTH; a++) {
         const int y = turn.row + a * step;
         u32 bytes[S][PY][4 / PY];
         i64 from[ALIGNED ? 1 : S];  // of x, at the first pixel of the unit
@@ -213,25 +214,25 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
     };
 
     // Two sets of registers in turn: a copy from one to the other would wait for what is on its way.
-    uint4 word[2][AHEAD][S];
+    uint4 word[AHEAD ? 2 : 1][DEPTH][S];
     Turn<S> turn;
     slices_from(turn, ((i64)blockIdx.y * slice_warps + warp % slice_warps) * S);
-    load(word[0], turn);
+    if (AHEAD) load(word[0], turn);
 #pragma unroll 1
     while (turn.first < slice_count) {
 #pragma unroll
-      for (int half = 0; half < 2; half++) {
+      for (int half = 0; half < (AHEAD ? 2 : 1); half++) {
         if (turn.first >= slice_count) break;
         Turn<S> next = turn;
         const bool is_last = turn.number == turns - 1;
         if (is_last) {
           slices_from(next, turn.first + stride);
         } else {
-          next.number++, next.row += step * AHEAD;
+          next.number++, next.row += step * DEPTH;
 #pragma unroll
-          for (int s = 0; s < S; s++) next.begin[s] += AHEAD * step_bytes;
+          for (int s = 0; s < S; s++) next.begin[s] += DEPTH * step_bytes;
         }
-        load(word[1 - half], next);
+        load(word[AHEAD ? 1 - half : 0], AHEAD ? next : turn);
         add(word[half], turn);
         if (is_last) finish(turn);
         turn = next;

@@ -9,15 +9,13 @@
 //         Rows are y, of lines the fields; a block takes rows_a_block. Planes are fields times z times groups of
 //         channels. Neighbours in y are in one block and find each other's lines in L1.
 // Rows    `warp_rows` is for what is asked most: order 1 of float32 displacements, a field a slice. A thread takes four
-//         pixels at once, or two of volumes and of what is computed in float64: the displacements are there, as they
-//         were loaded a turn before; all taps are loaded, and the displacements of the next turn; all are summed and
-//         stored. Past the last turn the last row is loaded again. What is not inside of the image is left for the
-//         end, where the lanes of a warp share it. It asks for a grid of all planes; `warp` is for all else.
-// Tiles   A warp of `warp_rows` takes 8 by 4 pixels, four times one below the other, and a block 64 columns: a load of
-//         a tap touches fewer lines than of 32 pixels in a row, and less of the image is read again by the next block.
-//         Of bytes in two dimensions, where all rows begin with a word, a warp takes 128 by 1: four side by side are
-//         one load of 16 bytes of each component and a store of a word; two taps side by side come from one word, and
-//         from the next as well where a lane needs it, every fourth.
+//         pixels at once, or two of volumes and of what is computed in float64: all displacements are loaded, then all
+//         taps, then all are summed and stored. What is not inside of the image is left for the end, where the lanes
+//         of a warp share it. It asks for a grid of all planes; `warp` is for all else.
+// Tiles   A warp of `warp_rows` takes 32 columns, four rows one below the other, and a block 256. Of bytes in two
+//         dimensions, where all rows begin with a word, a warp takes 128 by 1: four side by side are one load of 16
+//         bytes of each component and a store of a word; two taps side by side come from one word, and from the next
+//         as well where a lane needs it, every fourth.
 // Types   float32 is computed in float32, all else in float64; integers are rounded half away from zero and clipped.
 //         `warp_rows` interpolates bytes in float32, and takes float64 where that falls within 2e-4 of a half, as one
 //         in 2500 does. The type of the result is read once a channel; order 0, and labels, are words of 1 to 8 bytes.
@@ -25,18 +23,9 @@
 //         and result, once: 16 a pixel of float32 and 10 of uint8, 0.48 ms and 0.30 for 165 x 768 x 1024 at the
 //         4.3 TB/s that an H200 copies (132 multiprocessors, 1.98 GHz). Instructions, 54 a pixel of float32 and 58 of
 //         uint8, take 0.21 and 0.23 ms.
-//         What bounds it is L1. With the field of alpha 250 and sigma 5 the form before, 32 pixels in a row, no load
-//         ahead, took 0.84 ms of float32 and 0.97 of uint8 with three blocks a multiprocessor, 0.77 and 0.91 with
-//         four; pixel by pixel 1.56. L1 was busy for 0.55 ms and 0.67: 35 and 43 cycles for a pixel of each lane; a
-//         third of the stalls were on displacements. Loads of taps took 7.5 and 9.5 cycles each, about (lines) / 4.5 +
-//         0.9 (words in the bank most asked), and L1 missed no more than a block's own sectors, 6.3 bytes a pixel of
-//         float32 and 2.6 of uint8 beside the displacement. By the same rule, simulated:
-//             float32  lines 17.0 -> 10.6, bank 4.2 -> 4.5: 30 cycles -> 26      bytes of L2  6.3 -> 5.1
-//             uint8    two loads of a word, of 7.7 cycles, and two by a quarter of the lanes, of 3.1:
-//                      38 cycles -> 22                                           bytes of L2  2.6 -> 1.6
-//         No GPU has measured this form yet. 76 registers of float32, 80 of uint8; with 64 displacements that were
-//         loaded ahead spill as soon as they come, but without loading ahead (AHEAD) nothing does of float32, and 4
-//         bytes of uint8, so that four blocks run at once.
+//         Measured there: 0.75 and 0.60 ms with the field of alpha 250 and sigma 5, 0.63 of float32 with zeros; under
+//         ncu L1 is busy for 70 % of float32's time, L2 for 79 %, memory for 59 %, and 61, 70 and 46 % of uint8's.
+//         Pixel by pixel it took 1.56 ms, three waits for memory one after the other; 32 pixels of bytes in a row 0.97.
 //         `warp` in two dimensions takes 124 instructions of float32 as profiled, and 27 for borders.
 //         Orders 2 to 5 of float32 in two dimensions: 131, 168, 237, 296. 8 of the 54 keep taps that are alike as
 //         they are (`between`).
@@ -44,13 +33,13 @@
 //         A row a thread: 43 more. Offsets in elements: 11 more. Taps outside folded and summed in line: 8 to 16
 //         registers, and above 128 at order 5. `warp_rows` with stores by row: 6 more, as each has its address made in
 //         a branch; with pixels outside done each by its own lane: the profile had 8 lanes of 32 at work there, four
-//         rows in turn; with the next displacements begun in a branch: the compiler puts it after the taps have come;
-//         with these by way of shared memory: two more cycles of L1 a pixel for each of its loads.
+//         rows in turn; with displacements loaded a turn ahead, or tiles of 8 by 4 and 16 by 2 pixels, whose taps lie
+//         in fewer lines but whose displacements and results lie in more: no faster, or slower.
 #include "interpolation.cuh"
 #include "samples.cuh"
 
 constexpr int THREADS = 256, LANES = 32, WARPS = THREADS / LANES;
-constexpr int TILE = 8;               // columns of a warp's tile, unless it takes words; pulling.TILES follows from it
+constexpr int TILE = 32;              // columns of a warp's tile, unless it takes words; pulling.TILES follows from it
 constexpr float WHOLE = 12582912.0f;  // 1.5 * 2^23: the last bits of a sum with it are the nearest integer
 constexpr float NEAR_HALF = 2e-4f;    // of bytes in float32, twice the error at most
 
@@ -266,8 +255,7 @@ template <class In, int NDIM, bool WORDS> struct Batch {
   static constexpr int COUNT = NDIM > 2 || FLOAT64 ? 2 : 4, ACROSS = WORDS ? LANES : TILE, DOWN = LANES / ACROSS;
   static constexpr int WIDTH = WORDS ? COUNT * LANES : TILE * WARPS, HEIGHT = WORDS ? WARPS : DOWN * COUNT;
   static constexpr int X = WORDS, Y = WORDS ? 0 : DOWN;
-  static constexpr bool AHEAD = true;  // displacements are loaded a turn ahead
-  static constexpr int BLOCKS = NDIM > 2 && FLOAT64 ? 2 : AHEAD ? 3 : 4;  // a multiprocessor holds at least
+  static constexpr int BLOCKS = NDIM > 2 && FLOAT64 ? 2 : 4;  // a multiprocessor holds at least
 };
 
 // Order 1 in two or three dimensions, where all is as it mostly is: displacements of float32, one channel a field, a
@@ -292,8 +280,9 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
   const u64 from = (u64)image + (u64)slice_at(pull.image, field, 0), to = slice_from(out, pull.out, field, z, x);
   const int first_row = (int)blockIdx.y * pull.rows_a_block, end = min(first_row + pull.rows_a_block, pull.count[1]);
   const auto row_at = [&](int row, int r) { return min(row + down + r * Here::Y, end - 1); };  // instead of a question
-  float ahead[3][COUNT];
-  const auto begin = [&](int row) {
+#pragma unroll 1
+  for (int row = first_row + (WORDS ? warp : 0); row < end; row += Here::HEIGHT) {
+    float moved[3][COUNT];
 #pragma unroll
     for (int r = 0; r < COUNT; r += WIDE) {
       u64 number = row_of(numbers, pull.displacement, row_at(row, r));
@@ -301,15 +290,9 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
       for (int axis = 3 - NDIM; axis < 3; axis++, number += (u64)pull.component)
         if constexpr (WORDS) {
           const float4 four = __ldcs((const float4*)number);
-          ahead[axis][0] = four.x, ahead[axis][1] = four.y, ahead[axis][2] = four.z, ahead[axis][3] = four.w;
-        } else ahead[axis][r] = __ldcs((const float*)number);
+          moved[axis][0] = four.x, moved[axis][1] = four.y, moved[axis][2] = four.z, moved[axis][3] = four.w;
+        } else moved[axis][r] = __ldcs((const float*)number);
     }
-  };
-  int row = first_row + (WORDS ? warp : 0);
-  if (Here::AHEAD && row < end) begin(row);
-#pragma unroll 1
-  for (; row < end; row += Here::HEIGHT) {
-    if (!Here::AHEAD) begin(row);
     Taps<1, int, Real> taps[COUNT][3];
     typename Held<In>::type near[COUNT][PLANES][2][2];  // or words
     u32 place[COUNT];
@@ -320,7 +303,7 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
       u32 at = 0;
 #pragma unroll
       for (int axis = 3 - NDIM; axis < 3; axis++) {
-        const Split<int, Real> parts = split<int, Real>((Real)ahead[axis][r]);
+        const Split<int, Real> parts = split<int, Real>((Real)moved[axis][r]);
         const int p = axis == 0 ? z : axis == 1 ? row_at(row, r) : x + r * Here::X;
         const int first = wrapped_sum(parts.whole, p + pull.origin[axis]);
         inside = inside && is_among(first, limit[axis]);
@@ -331,7 +314,6 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
       done[r] = inside;
       place[r] = inside ? at : 0;
     }
-    if (Here::AHEAD) begin(row + Here::HEIGHT);
 #pragma unroll
     for (int r = 0; r < COUNT; r++) {
       const u32 at = place[r];

@@ -251,7 +251,7 @@ class IntegerSums(StoredSums):
         items = self.blocks.shape[0] * -(-self.blocks.shape[1] // self.together)
         for k in range(0, self.count, MOST_REFERENCES):
             references = min(MOST_REFERENCES, self.count - k)
-            most, slices_a_warp = _sizes(references, count, self.kind.itemsize * self.x_kind.itemsize)
+            most, slices_a_warp = _sizes(references, count)
             types = (
                 f"{self.kind.itemsize}, {self.x_kind.itemsize}, {most}, {slices_a_warp}, {str(self.aligned).lower()}"
             )
@@ -335,10 +335,10 @@ class MaskedSums(StoredSums):
         return self._total(Steps(x, *of_pair), Steps(y, *of_pair), products, Steps(counts, *of_pair))
 
 
-def _sizes(references: int, slices: int, planes: int = 1) -> tuple[int, int]:
-    """Return for how many references and slices a warp holds sums; `planes` are products of bytes a pixel."""
+def _sizes(references: int, slices: int) -> tuple[int, int]:
+    """Return for how many references and slices a warp holds sums."""
     most = 1 << (references - 1).bit_length()
-    return most, 1 if slices == 1 or most == MOST_REFERENCES or (planes == 4 and most > 1) else 2
+    return most, 1 if slices == 1 or most == MOST_REFERENCES else 2
 
 
 def stacked(device: Device, images: Sequence[Array], dtype: np.dtype[Any] | None = None) -> Array:

@@ -33,9 +33,9 @@ BLOCKS = 16
 ROWS = 8
 """Rows that a thread takes where there are enough blocks: 40 instructions are for all of them, 80 or more for each."""
 
-TILES, WORDS = (64, 16), (128, 8)
-"""Columns and rows that a block of ``warp_rows`` takes at once: pixel by pixel (8 rows of volumes and of what is
-computed in float64), and of bytes by words of four. Wide: less is read that the next block reads again."""
+TILES, WORDS = (256, 4), (128, 8)
+"""Columns and rows that a block of ``warp_rows`` takes at once: pixel by pixel (2 rows of volumes and of what is
+computed in float64), and of bytes by words of four."""
 
 TURNS = 8
 """How often, where there are enough blocks: rows below are begun while those above are still in the L1 cache."""
