@@ -17,7 +17,7 @@ from gpu_stackcorr import intervals, stack_correlation
 from gpu_stackcorr.arrays import get_backend
 from gpu_stackcorr.backends.base import Array
 from gpu_stackcorr.backends.cuda_.block_sums import IntegerSums
-from gpu_stackcorr.backends.cuda_.cell_totals import Totals
+from gpu_stackcorr.backends.cuda_.cell_totals import Found
 from gpu_stackcorr.displacement_fields import displacement_streams
 from gpu_stackcorr.moments import IntegerSums as ExactSums
 from gpu_stackcorr.transforms import Elastic
@@ -98,8 +98,8 @@ def moments_case(name: str, shape: tuple[int, int, int]) -> Case:
             0, slices
         )
 
-    def error_of_left(totals: list[Totals]) -> float:
-        (n, x, xx), (y, yy), (xy,) = (cupy.asnumpy(sums[:, 0, :PART, 0]) for sums in totals[-1].arrays()[:3])
+    def error_of_left(found: Found) -> float:
+        (n, x, xx), (y, yy), (xy,) = (cupy.asnumpy(sums[:, 0, :PART, 0]) for sums in found.totals(found.memory)[-1][:3])
         return error(ExactSums(*np.broadcast_arrays(n, x, y, xx, yy, xy)).correlation())
 
     def error(r: Any) -> float:

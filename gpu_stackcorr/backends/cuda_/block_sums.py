@@ -17,7 +17,7 @@ from gpu_stackcorr.backends.base import Array, Edges
 from gpu_stackcorr.moments import EXACT_DTYPES
 
 from .blocks import Blocks, cut_cells
-from .cell_totals import Pairs, Steps, Totals, total_cells
+from .cell_totals import Found, Pairs, Steps, total_cells
 from .device import Device
 from .layout import grid
 
@@ -151,9 +151,7 @@ class Sums(ABC):
         self._launch("moments_floats.cu", name, images, len(slices), 1, (*sums, counts), items=self.blocks.number)
         return *sums, counts
 
-    def _total(
-        self, x: Steps, y: Steps, products: Array, counts: Steps, offsets: tuple[int, int] = (0, 0)
-    ) -> list[Totals]:
+    def _total(self, x: Steps, y: Steps, products: Array, counts: Steps, offsets: tuple[int, int] = (0, 0)) -> Found:
         """Launch the second stage."""
         return total_cells(self.device, self.blocks, self.grid, Pairs(x, y, products, counts, offsets))
 
@@ -162,7 +160,7 @@ class StoredSums(Sums):
     """Sums with slices as they lie in memory."""
 
     @abstractmethod
-    def of_slab(self, start: int, slab: Array) -> list[Totals]:
+    def of_slab(self, start: int, slab: Array) -> Found:
         """Return what cells have, and the whole, of a slab whose first slice is `start`."""
 
 
@@ -219,7 +217,7 @@ class IntegerSums(StoredSums):
         """Return the bytes from the k-th reference on."""
         return self.planes[self.front + k * self.x_kind.itemsize * self.plane :]
 
-    def of_slab(self, start: int, slab: Array) -> list[Totals]:
+    def of_slab(self, start: int, slab: Array) -> Found:
         number, numbers = self.blocks.number, self._numbers_in(slab)
         if self.images is None:
             first, last = (numbers[0], numbers[-1]) if numbers else (0, -1)
@@ -283,7 +281,7 @@ class CentredSums(StoredSums):
         self.alone_x = self._sum_centred(self.images, self.images[:1])[0]
         self.counts = self.device.keep(self.blocks.pixels().ravel())
 
-    def of_slab(self, start: int, slab: Array) -> list[Totals]:
+    def of_slab(self, start: int, slab: Array) -> Found:
         alone, products = self._sum_centred(_aligned(self.device, slab), self.images)
         number = self.blocks.number
         return self._total(Steps(self.alone_x, number, 0), Steps(alone, 0, number), products, Steps(self.counts, 0, 0))
@@ -324,7 +322,7 @@ class MaskedSums(StoredSums):
         mask = 0 if self.slice_mask is None else self.slice_mask[:1].size
         return super().bytes_a_slice() + mask + 8 * (2 * ALONE + 1) * self.count * self.blocks.number
 
-    def of_slab(self, start: int, slab: Array) -> list[Totals]:
+    def of_slab(self, start: int, slab: Array) -> Found:
         mask, pixels = self.slice_mask, self.shape[1] * self.shape[2]
         each = mask is not None and mask.ndim == 3
         if mask is not None:

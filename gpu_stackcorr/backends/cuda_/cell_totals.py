@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
@@ -40,20 +41,16 @@ class Pairs(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What cells have, as ``kernels/moments_total.cu`` writes it.
+    """What cells have, as ``kernels/moments_total.cu`` writes it; on the device or on the host.
 
     Attributes
     ----------
-    shared_x, shared_y : bool
-        Whether what x has is the same for all slices, and given once; what y has, for all references.
     of_x, of_y, of_xy : (3, K, 1 or n, cells), (2, 1 or K, n, cells) and (1, K, n, cells) arrays
         Count, x and xx; y and yy; xy: exact sums, or means and centred sums.
     moments_of_x, moments_of_y, moments_of_xy : like arrays of float64, optional
         Means and centred sums, of exact sums.
     """
 
-    shared_x: bool
-    shared_y: bool
     of_x: Array
     of_y: Array
     of_xy: Array
@@ -61,13 +58,64 @@ class Totals(NamedTuple):
     moments_of_y: Array | None = None
     moments_of_xy: Array | None = None
 
-    def arrays(self) -> list[Array]:
-        """Return what there is of the arrays, in turn."""
-        return [array for array in self[2:] if array is not None]
+
+@dataclass(frozen=True)
+class Found:
+    """What cells have, and behind it what exact sums over all cells are where there are several: in one piece.
+
+    Attributes
+    ----------
+    memory : flat array of int64 or float64
+        On the device.
+    references, slices : int
+    cells : tuple of int
+        How many there are, and 1 for the whole.
+    shared_x, shared_y : bool
+        Whether what x has is the same for all slices, and given once; what y has, for all references.
+    """
+
+    memory: Array
+    references: int
+    slices: int
+    cells: tuple[int, ...]
+    shared_x: bool
+    shared_y: bool
+
+    @classmethod
+    def empty(cls, device: Device, pairs: Pairs, cells: int) -> Found:
+        """Return where results will stand."""
+        references, slices, _ = pairs.products.shape
+        shared_x, shared_y = pairs.x.of_slice == pairs.counts.of_slice == 0, pairs.y.of_reference == 0
+        numbers = (cells, 1) if pairs.products.dtype == np.int64 and cells > 1 else (cells,)
+        found = cls(pairs.products[:0], references, slices, numbers, shared_x, shared_y)
+        size = sum(prod(shape) for number in numbers for shape in found._shapes(number))
+        return replace(found, memory=device.empty((size,), pairs.products.dtype))
+
+    def _shapes(self, cells: int) -> list[tuple[int, ...]]:
+        """Return the shapes of the arrays of `Totals`."""
+        of_x = self.references, 1 if self.shared_x else self.slices, cells
+        of_y, of_xy = (
+            (1 if self.shared_y else self.references, self.slices, cells),
+            (self.references, self.slices, cells),
+        )
+        moments = [(2, *of_x), (2, *of_y), (1, *of_xy)] if self.memory.dtype == np.int64 else []
+        return [(3, *of_x), (2, *of_y), (1, *of_xy), *moments]
+
+    def totals(self, memory: Array) -> list[Totals]:
+        """Return the arrays that lie in `memory`, this one's own or a copy of it."""
+        results, start = [], 0
+        for cells in self.cells:
+            arrays = []
+            for number, shape in enumerate(self._shapes(cells)):
+                part = memory[start : start + prod(shape)].reshape(shape)
+                arrays.append(part if number < 3 else part.view(np.float64))
+                start += prod(shape)
+            results.append(Totals(*arrays))
+        return results
 
 
-def total_cells(device: Device, blocks: Blocks, on_device: Sequence[Array], pairs: Pairs) -> list[Totals]:
-    """Return what cells have, and behind it what exact sums over all cells are, if there are several.
+def total_cells(device: Device, blocks: Blocks, on_device: Sequence[Array], pairs: Pairs) -> Found:
+    """Launch the second stage.
 
     Parameters
     ----------
@@ -78,38 +126,26 @@ def total_cells(device: Device, blocks: Blocks, on_device: Sequence[Array], pair
     pairs : Pairs
     """
     cells, area = blocks.cells, prod(blocks.cells)
-    found = _empty(device, pairs, area)
+    found = Found.empty(device, pairs, area)
+    totals = found.totals(found.memory)
     references, slices, number = pairs.products.shape
     dtype, blocks_a_cell = pairs.products.dtype, blocks.blocks_a_cell()
     is_small = blocks_a_cell <= BLOCKS_A_THREAD
     threads = 32 if not is_small and blocks_a_cell <= BLOCKS_A_WARP else THREADS
     given = [(each.sums, *map(np.int64, each[1:])) for each in (pairs.x, pairs.y, pairs.counts)]
     sizes = *map(np.int32, (*cells, blocks.shape[1])), *map(np.int64, (number, references, slices))
-    alone = np.int64(found.of_x.shape[2]), np.int64(found.of_y.shape[1])
+    alone = np.int64(totals[0].of_x.shape[2]), np.int64(totals[0].of_y.shape[1])
     name = f"total_cells<{'long long' if dtype == np.int64 else 'double'}, {str(is_small).lower()}>"
     arguments = *given[0], *given[1], pairs.products, *given[2], *on_device[2:], *sizes
     device.kernel("moments_total.cu", name)(
         grid(-(-area // threads), slices) if is_small else grid(area, slices, references),
         (threads,),
-        (*arguments, *map(dtype.type, pairs.offsets), *alone, *found[2:]),
+        (*arguments, *map(dtype.type, pairs.offsets), *alone, *totals[0]),
     )
-    if dtype != np.int64 or area == 1:
-        return [found]
-    whole = _empty(device, pairs, 1)
-    device.kernel("moments_total.cu", "add_cells")(
-        grid(slices, references),
-        (THREADS,),
-        (*found[2:5], *map(np.int64, (references, slices, area)), *alone, *whole[2:]),
-    )
-    return [found, whole]
-
-
-def _empty(device: Device, pairs: Pairs, cells: int) -> Totals:
-    """Return where what cells have will stand."""
-    references, slices, _ = pairs.products.shape
-    shared_x, shared_y = pairs.x.of_slice == pairs.counts.of_slice == 0, pairs.y.of_reference == 0
-    of_x = 3, references, 1 if shared_x else slices, cells
-    of_y, of_xy = (2, 1 if shared_y else references, slices, cells), (1, references, slices, cells)
-    sums = [device.empty(shape, pairs.products.dtype) for shape in (of_x, of_y, of_xy)]
-    shapes = ((2, *of_x[1:]), of_y, of_xy) if pairs.products.dtype == np.int64 else ()
-    return Totals(shared_x, shared_y, *sums, *(device.empty(shape, np.float64) for shape in shapes))
+    for whole in totals[1:]:
+        device.kernel("moments_total.cu", "add_cells")(
+            grid(slices, references),
+            (THREADS,),
+            (*totals[0][:3], *map(np.int64, (references, slices, area)), *alone, *whole),
+        )
+    return found

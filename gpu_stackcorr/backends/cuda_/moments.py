@@ -20,7 +20,7 @@ from gpu_stackcorr.moments import INT64_PIXELS, IntegerSums, Moments
 
 from . import block_sums
 from .block_sums import StoredSums, Sums, is_exact
-from .cell_totals import Totals
+from .cell_totals import Found, Totals
 from .device import Device
 from .slabs import in_slabs
 
@@ -53,7 +53,7 @@ def moments(
     """See ``Backend.moments``."""
     masked = reference_mask is not None or slice_mask is not None
 
-    def work(sums: Sequence[StoredSums], start: int, slab: Array) -> list[list[Totals]]:
+    def work(sums: Sequence[StoredSums], start: int, slab: Array) -> list[Found]:
         return [each.of_slab(start, slab) for each in sums]
 
     def kind(exact: bool) -> type[StoredSums]:
@@ -76,7 +76,7 @@ def of_slabs(
     references: Sequence[Array],
     slices: Array,
     kind: Callable[[bool], type[Sums]],
-    work: Callable[[Sequence[Any], int, Array], list[list[Totals]]],
+    work: Callable[[Sequence[Any], int, Array], list[Found]],
     *,
     reference_mask: Array | None,
     slice_mask: Array | None = None,
@@ -101,22 +101,20 @@ def of_slabs(
     if max(slices.shape[1:]) >= LONGEST:
         raise BackendError(f"moments on cuda: slices are {slices.shape[1:]}, sides below {LONGEST} pixels are allowed")
     groups = _grouped(references, slices, tiles, kind)
-    parts: list[list[list[Totals]]] = []
+    parts: list[list[Found]] = []
     if slices.size and groups:
         sums = [_sums_of(device, group, references, slices, reference_mask, slice_mask) for group in groups]
         needed = bytes_a_slice + sum(each.bytes_a_slice() for each in sums)
         parts = in_slabs(device, slices, needed, lambda start, slab: work(sums, start, slab), most=most)
-    fetched, wait = device.fetch(
-        [array for part in parts for group in part for each in group for array in each.arrays()]
-    )
-    arrays, pixels = iter(fetched), prod(slices.shape[1:])
-    hosts = [[[[next(arrays) for _ in each.arrays()] for each in group] for group in part] for part in parts]
+    fetched, wait = device.fetch([found.memory for part in parts for found in part])
+    memories, pixels = iter(fetched), prod(slices.shape[1:])
+    hosts = [[found.totals(next(memories)) for found in part] for part in parts]
     if len(parts) != 1 or not all(group.exact and _are_whole(group, pixels) for group in groups):
         wait()  # what follows looks at values; otherwise it makes views while they come
     results: dict[int, Moments] = {}
     for g, group in enumerate(groups):
-        slabs = [list(zip(part[g], host[g], strict=True)) for part, host in zip(parts, hosts, strict=True)]
-        totals = [_joined(of_slabs) for of_slabs in zip(*slabs, strict=True)]
+        of_slabs = zip(*(host[g] for host in hosts), strict=True)
+        totals = [_joined(parts[0][g], each) for each in of_slabs]
         found = _moments(totals, group, len(slices), pixels, tiled=tiles is not None)
         results |= zip(group.numbers, found, strict=True)
     wait()
@@ -180,20 +178,14 @@ def _are_whole(group: _Group, pixels: int) -> bool:
     return pixels < INT64_PIXELS and len(firsts) == len(edges[0]) - 1
 
 
-def _joined(parts: Sequence[tuple[Totals, list[NDArray[Any]]]]) -> list[NDArray[Any]]:
-    """Return what the cells of all slabs have; what stands once for all pairs seems there for each.
-
-    Parameters
-    ----------
-    parts : pairs
-        What there is of a slab on the device, and the same on the host.
-    """
-    totals, first = parts[0]
-    hosts = zip(*(arrays for _, arrays in parts), strict=True)
-    joined = [np.concatenate(arrays, axis=2) if len(parts) > 1 else arrays[0] for arrays in hosts]
+def _joined(found: Found, slabs: Sequence[Totals]) -> list[NDArray[Any]]:
+    """Return what the cells of all slabs have; what stands once for all pairs seems there for each."""
+    first = [array for array in slabs[0] if array is not None]
+    slabs_of_arrays = [array for array in zip(*slabs, strict=True) if array[0] is not None]
+    joined = [np.concatenate(arrays, axis=2) if len(slabs) > 1 else arrays[0] for arrays in slabs_of_arrays]
     references, slices = joined[2].shape[1:3]
     for i in range(0, len(joined), 3):
-        of_x, of_y = first[i] if totals.shared_x else joined[i], joined[i + 1]
+        of_x, of_y = first[i] if found.shared_x else joined[i], joined[i + 1]
         joined[i] = np.broadcast_to(of_x, (*of_x.shape[:2], slices, of_x.shape[3]))
         joined[i + 1] = np.broadcast_to(of_y, (len(of_y), references, *of_y.shape[2:]))
     return joined

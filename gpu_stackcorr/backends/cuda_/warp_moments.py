@@ -26,7 +26,7 @@ from . import passes
 from .block_sums import ALONE, TYPES, Sums, stacked
 from .blocks import TILE, Blocks, cut_tiles
 from .boundary import INTERPOLATION
-from .cell_totals import Steps, Totals
+from .cell_totals import Found, Steps
 from .device import Device
 from .displacement import displacement
 from .gaussian import half_kernel, up
@@ -157,9 +157,7 @@ class WarpedSums(Sums):
         more = ALONE * (self.count - 1) * self.blocks.number if self.masks else 0
         return super().bytes_a_slice() + 8 * more
 
-    def of_fields(
-        self, slab: Array, columns: Array, fields: Fields, part: slice, mode: int, cval: float
-    ) -> list[Totals]:
+    def of_fields(self, slab: Array, columns: Array, fields: Fields, part: slice, mode: int, cval: float) -> Found:
         """Return what cells have, and the whole, of slices of a stack after deformation."""
         count, number = len(slab), self.blocks.number
         masked = self.own_masks is not None
@@ -237,7 +235,7 @@ def warp_moments(
         scales = np.broadcast_to(of_axis.astype(np.float32), stream.shape)
         fields = Fields(device, shape, seed, stream, scales, *(_weights(device, kernel) for kernel in kernels))
 
-    def work(sums: Sequence[Any], start: int, slab: Array) -> list[list[Totals]]:
+    def work(sums: Sequence[Any], start: int, slab: Array) -> list[Found]:
         part = slice(start, start + len(slab))
         if is_fused:
             columns = fields.columns(part)
