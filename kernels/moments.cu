@@ -13,12 +13,12 @@
 //         slices fewer do, and the others take the next blocks: the work is spread the same for 4 slices as for 1000.
 //         No shared memory, no barriers.
 // Floor   Bytes: those of the slices, once; the sums of blocks are 24 + 8 K bytes in 8 KiB. On an H200 (132
-//         multiprocessors, 1.98 GHz, 4.3 TB/s copied) 2 GB of uint8 are 0.47 ms. Instructions a pixel on sm_90, in the
-//         loop and after it for cells of 48 x 64, and what they take of the issue slots at that speed:
-//             uint8   K = 1   2.1 + 0.7   36 %        uint16  K = 1   5.5 + 1.1   42 %
-//             uint8   K = 4   3.1 + 1.0   53 %        uint16  K = 4  10.1 + 1.6   75 %
-//         dp4a has half the rate of others and takes 38 % of its own at uint8, K = 4, and 67 % at uint16. Of rows that
-//         do not begin on 16 bytes: 8.5 instructions a pixel of uint8 and K = 1 in the loop, 36 of uint16 and K = 4.
+//         multiprocessors, 1.98 GHz, 4.2 TB/s copied) 2 GB of uint8 are 0.48 ms. dp4a has half the rate of others and
+//         takes 38 % of its own at that speed at uint8, K = 4, and 67 % at uint16.
+// Took    0.54 ms there of 2 GB in 2600 slices with cells of 48 x 64: memory 80 % busy, L2 91 %, issue slots 52 %. Half
+//         lines of memory a load and a copy between the sets of registers, which waits for what is on its way, made it
+//         0.67; a warp that takes one pair of slices and ends 0.78. K = 4 took 0.80 with one row a turn; with two, as it
+//         is now, it has not been measured, nor has what loads no turn ahead: K = 4 of 16 bits.
 #include "block_sums.cuh"
 #include "byte_planes.cuh"
 

@@ -20,7 +20,8 @@
 // Order   Thread t takes blocks t, t + threads, ...; then the lanes of a warp, then the warps. The number of threads
 //         depends on the number of blocks of a cell alone.
 // Floor   The sums of stage 1, once a reference, and the results: about 2 % of the bytes of slices of uint8 in cells of
-//         48 x 64. A warp a cell took as long as half of stage 1 on an H200, with one block a cell: 31 idle lanes.
+//         48 x 64. On an H200 0.019 ms and 0.017 of `add_cells` for 2600 slices; a warp a cell took 0.036 for 165, with
+//         31 idle lanes where a cell has one block.
 #include "block_sums.cuh"
 
 template <class T> struct Cell;
