@@ -15,10 +15,10 @@
 // Floor   Bytes: those of the slices, once; the sums of blocks are 24 + 8 K bytes in 8 KiB. On an H200 (132
 //         multiprocessors, 1.98 GHz, 4.2 TB/s copied) 2 GB of uint8 are 0.48 ms. dp4a has half the rate of others and
 //         takes 38 % of its own at that speed at uint8, K = 4, and 67 % at uint16.
-// Took    0.54 ms there of 2 GB in 2600 slices with cells of 48 x 64: memory 80 % busy, L2 91 %, issue slots 52 %. Half
-//         lines of memory a load and a copy between the sets of registers, which waits for what is on its way, made it
-//         0.67; a warp that takes one pair of slices and ends 0.78. K = 4 took 0.80 with one row a turn; with two, as it
-//         is now, it has not been measured, nor has what loads no turn ahead: K = 4 of 16 bits.
+// Took    0.54 ms there of 2 GB in 2600 slices with cells of 48 x 64: memory 80 % busy, L2 91 %, issue slots 52 %. With
+//         half lines of memory a load, and a copy between the sets of registers, which waits for what is on its way,
+//         0.67; with a warp that takes one pair of slices and ends 0.78. K = 4 took 0.80 with one row a turn. With two,
+//         as it is now, it has not been measured; nor has what loads no turn ahead, as K = 4 of 16 bits.
 #include "block_sums.cuh"
 #include "byte_planes.cuh"
 
@@ -81,9 +81,8 @@ template <int S> struct Turn {
 //         turn; alone (N, blocks), products (references, N, blocks). ALIGNED: every row of y begins on 16 bytes and
 //         every row of x on 16 / PY. Otherwise a unit of y is cut where its row begins, x is shifted to it, and both
 //         may begin anywhere; 16 bytes before and behind all references may then be read.
-// Item    what a warp takes at once: a block, or two that lie side by side where `together` is 2, so that what it loads of
-//         a row is a whole line of 128 bytes: half lines cost as many look-ups in L2, which were what bounded it. Their
-//         edges are then all on units.
+// Item    what a warp takes at once: a block, or two that lie side by side where `together` is 2, so that what it loads
+//         of a row is a whole line of 128 bytes: half lines cost as many look-ups in L2. Their edges are then on units.
 // Thread  lane l takes unit l % units of rows l / units, l / units + 32 / units, ...: DEPTH of them of S slices are a
 //         turn, and the words of the next turn, of these slices or of the warp's next ones, are on their way while one
 //         is added up. Bytes of a unit that belong to other cells are set to 0.
@@ -111,7 +110,8 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
     const int touched = ALIGNED ? (right * PY + WORD - 1) / WORD - first_unit
                                 : ((right - left) * PY + 2 * WORD - 1 - PY) / WORD;
     const int units = max(1, touched), step = 32 / units, unit = lane % units;
-    const int own = lane / units < step ? lane / units : bottom;  // the first of the lane's rows, from a turn's first
+    const bool has_rows = lane / units < step;
+    const int own = has_rows ? lane / units : 0;  // the first of the lane's rows, from a turn's first
     const bool is_second = together > 1 && (first_unit + unit) * WORD >= middle * PY;
 
     const int turns = max(1, (bottom - top + step * DEPTH - 1) / (step * DEPTH));
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
           const int before = bytes_before(row_begin), low = max(0, before), high = bytes_until(before);
           const u64 at = row_begin - (i64)before;
           word[a][s] = make_uint4(0, 0, 0, 0);
-          if (turn.row + a * step < bottom && low < high && turn.first < slice_count) {
+          if (has_rows && turn.row + a * step < bottom && low < high && turn.first < slice_count) {
             const bool inside = ALIGNED || (at >= begin && at + WORD <= end);
             word[a][s] = inside ? __ldcs((const uint4*)at) : load_border((const u8*)at, low, high);
           }
@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
         for (int s = 0; s < S; s++) {
           const int before = bytes_before(turn.begin[s] + a * step_bytes), low = max(0, before);
           const int high = bytes_until(before);
-          const bool is_read = y < bottom && low < high;
+          const bool is_read = has_rows && y < bottom && low < high;
           uint4 own_bytes = word[a][s];
           own_bytes.x = (own_bytes.x ^ flip) & bytes_below(high) & ~bytes_below(low);
           own_bytes.y = (own_bytes.y ^ flip) & bytes_below(high - 4) & ~bytes_below(low - 4);

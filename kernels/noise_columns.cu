@@ -20,8 +20,8 @@
 //         outputs, 6 for all else: 104. That is 0.40 ms for 129.8 million pixels at the issue rate of an H200 (132
 //         multiprocessors, 1.98 GHz), twice that for both components; what is written takes 0.24 ms at 4.3 TB/s.
 // Took    1.10 ms there for both components of 165 slices, 74 % of the issue slots busy: what waits, waits for its turn.
-//         In steps of 64 rows, one Philox block and eight outputs a thread, without a gap between rows, 0.314 ms for 42
-//         slices, 110 instructions a pixel, 70 % busy.
+//         In steps of 64 rows, one Philox block and eight outputs a thread, without a gap between rows, 0.314 ms for
+//         42 slices, 110 instructions a pixel, 70 % busy.
 #include "fir.cuh"
 #include "philox.cuh"
 

@@ -10,7 +10,7 @@
 // Thread  one Philox block: four words, which are 8 float32, 4 float64 or 2 normal numbers. What of them lies outside of
 //         the run is dropped: at most two blocks a run are drawn in part.
 // Floor   211 instructions a block of four words: 26 a float32, which outweighs its 4 bytes of memory. Stored one by one
-//         they kept L2 busy: 80 % on an H200, 0.26 ms for 66.8 million numbers.
+//         they kept L2 busy: 80 % on an H200, 0.26 ms for 66.8 million numbers; by 16 bytes 0.22, 69 % of issue slots.
 #include "philox.cuh"
 
 constexpr int THREADS = 256;

@@ -98,7 +98,7 @@ OFF_BY_ONE = [
     Mutant("jacobian.cu", "distance = 16;", "distance = 8;", ("folds of lines", "folds of a volume")),
     Mutant("jacobian.cu", "warp = 1; warp < WARPS", "warp = 1; warp < WARPS - 1", ("folds of planes",)),
     Mutant("jacobian.cu", "block < blocks;", "block < blocks - 1;", ("folds of planes",)),
-    Mutant("moments.cu", "lane / units < step ?", "lane / units <= step ?", ("moments of bytes at any address",)),
+    Mutant("moments.cu", "lane / units < step;", "lane / units <= step;", ("moments of bytes at any address",)),
     Mutant("moments.cu", ">= middle * PY", "> middle * PY", ("moments of bytes in narrow cells",)),
     Mutant("moments.cu", "min(WORD, before +", "min(WORD, 1 + before +", ("moments of bytes at any address",)),
     Mutant("moments_floats.cu", "column + i >= right", "column + i > right", ("moments of floats by fours",)),
