@@ -189,7 +189,7 @@ CASES: dict[str, Case] = {
     "moments of 16 bits at any address": Case(moments("i2", "i2", (7, 523))),
     "moments of bytes and 16 bits": Case(moments("u1", "i2", (5, 17), references=2, slices=1)),
     "moments of many blocks a cell": Case(moments("u1", "u1", (40009, 1), slices=5)),
-    "moments of floats of many blocks a cell": Case(moments("f4", "f4", (140009, 1), slices=2), 1e-12),
+    "moments of floats of many blocks a cell": Case(moments("f4", "f4", (140009, 1), slices=5), 1e-12),
     "moments of floats by fours": Case(moments("f4", "f4", (13, 36), references=3, tiles=2), 1e-12),
     "moments of floats by ones": Case(moments("f8", "f8", (13, 37), references=9, tiles=2), 1e-12),
     "moments of floats and integers": Case(moments("u1", "f4", (5, 70), slices=1), 1e-12),
