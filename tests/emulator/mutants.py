@@ -141,7 +141,7 @@ OFF_BY_ONE = [
 
 READS_TOO_FAR = [
     Mutant("moments.cu", "at + WORD <= end", "at < end", ("moments of bytes at any address",)),
-    Mutant("moments.cu", "min(first + s, slice_count - 1)", "first + s", ("moments of 16 bits in whole words",)),
+    Mutant("moments.cu", "min(first + s, slice_count - 1)", "(first + s)", ("moments of 16 bits in whole words",)),
     Mutant("tile_copy.cuh", "~3ull) <= end)", "~3ull) <= end + 3)", ("deformed bytes in any words",)),
 ]
 """What is read is not used: shown by AddressSanitizer alone."""
