@@ -99,12 +99,11 @@ class Gpu(Device):
         return host
 
     def fetch(self, arrays: Sequence[Array]) -> tuple[list[Array], Callable[[], None]]:
-        """Begin to copy device arrays to the host, into memory that the device writes to by itself."""
-        stream, hosts = cupy.cuda.get_current_stream(), []
-        for array in arrays:
-            host = _pinned(max(1, array.nbytes))
+        """Begin to copy device arrays to the host, into memory of their own that the device writes to by itself."""
+        stream, hosts = cupy.cuda.get_current_stream(), [_pinned(max(1, array.nbytes)) for array in arrays]
+        for host, array in zip(hosts, arrays, strict=True):
             array.data.copy_to_host_async(host.ctypes.data, array.nbytes, stream)  # type: ignore[attr-defined]
-            hosts.append(host[: array.nbytes].view(array.dtype).reshape(array.shape))
+        hosts = [h[: a.nbytes].view(a.dtype).reshape(a.shape) for h, a in zip(hosts, arrays, strict=True)]
         kept = list(arrays)  # until the copies have ended
 
         def wait() -> None:
@@ -279,9 +278,7 @@ def _kernel(device: int, file: str, name: str) -> Kernel:
         most = int(here.attributes["MaxSharedMemoryPerBlockOptin"]) - own
 
     def launch(grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], *, shared_bytes: int = 0) -> None:
-        if (
-            own + shared_bytes > PLAIN_SHARED_BYTES
-        ):  # always the most: another thread may launch the same kernel with more
+        if own + shared_bytes > PLAIN_SHARED_BYTES:  # the most: another thread may launch the same kernel with more
             function.max_dynamic_shared_size_bytes = most
         function(tuple(grid), tuple(block), tuple(map(_argument, arguments)), shared_mem=shared_bytes)
 

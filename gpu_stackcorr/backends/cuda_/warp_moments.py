@@ -136,7 +136,7 @@ class WarpedSums(Sums):
     def _cut(self, edges: Edges) -> Blocks:
         self.tiles = cut_tiles(edges)
         axes = (self.tiles.rows, self.tiles.blocks.rows), (self.tiles.columns, self.tiles.blocks.columns)
-        self.tile_edges = [self.device.to_device(_tile_edges(*axis)) for axis in axes]
+        self.tile_edges = [self.device.keep(_tile_edges(*axis)) for axis in axes]
         return self.tiles.blocks
 
     def _prepare(self, references: list[Array]) -> None:
@@ -278,7 +278,7 @@ def _weights(device: Device, kernel: Array) -> Weights:
     taps = np.zeros(up(max(1, radius), OUT), np.float32)
     taps[:radius] = kernel[1:]
     power = float(kernel[0] ** 2 + 2 * (kernel[1:] ** 2).sum())
-    return Weights(device.to_device(taps), kernel[0], radius, power)
+    return Weights(device.keep(taps), kernel[0], radius, power)
 
 
 def _columns_bytes(radius: int) -> int:
