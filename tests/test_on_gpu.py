@@ -117,3 +117,74 @@ def test_without_a_gpu_it_says_so(tmp_path):
     assert parts["probe"] == "failed (1)"
     assert parts["benchmarks"] != "passed"
     assert "No benchmarks." in (tmp_path / "out" / "summary.txt").read_text()
+
+
+REPORT = """==PROF== Connected
+  void sum<int, 1>(const int *) (128, 4, 1)x(256, 1, 1), Context 1, Stream 7, Device 0, CC 9.0
+    DRAM Throughput                   %        52.61
+    Duration                         us       839.30
+    L1/TEX Cache Throughput           %        66.12
+    L2 Cache Throughput               %        72.73
+    Issue Slots Busy                  %        33.29
+    Achieved Occupancy                %        34.42
+    OPT   Est. Speedup: 34.64%
+          On average, each warp of this workload spends 11.4 cycles being stalled waiting for a scoreboard
+          dependency on a L1TEX (local, global, surface, texture) operation. Find the instruction
+  void cut_off(float *) (1, 1, 1)x(32, 1, 1), Context 1, Stream 7, Device 0, CC 9.0
+    Duration                         ms         1.00
+"""
+
+
+def test_the_summary_has_a_table_of_what_bounds_kernels(tmp_path):
+    (tmp_path / "parts.tsv").write_text("profile\t0\t9\n")
+    (tmp_path / "profile.log").write_text(REPORT)
+    subprocess.run([sys.executable, str(ROOT / "bench/gpu/summary.py"), str(tmp_path)], check=True, capture_output=True)
+    (line,) = [line for line in (tmp_path / "summary.txt").read_text().splitlines() if "sum<int, 1>" in line]
+    assert line.split("(128, 4, 1)")[1].split()[:6] == ["0.839", "52.6", "72.7", "66.1", "33.3", "34.4"]
+    assert line.endswith("11.4 cycles an instruction wait for loads")
+    assert "cut_off" not in (tmp_path / "summary.txt").read_text()
+
+
+TESTS = """import sys, types
+import pytest
+@pytest.mark.gpu
+@pytest.mark.parametrize("number", range(6))
+def test_numbers(number):
+    def answer():
+        if number == 2:
+            raise RuntimeError("an illegal access")
+    runtime = types.SimpleNamespace(deviceSynchronize=answer)
+    sys.modules["cupy"] = types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime))
+    assert number not in BAD
+"""
+
+
+def run_tests(folder, bad, function):
+    """Run `function` of run_tests.py on six tests, of which some fail; return its exit status and what it said."""
+    (folder / "test_six.py").write_text(TESTS.replace("BAD", repr(bad)))
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu: of a GPU\n")
+    code = f"import sys; sys.argv[1:] = ['test_six.py']; from bench.gpu import run_tests; run_tests.{function}"
+    variables = {"PYTHONPATH": str(ROOT), "BROKEN_DEVICE_LOG": str(folder / "broken.log")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=folder, env=kept | variables, capture_output=True, text=True, check=False, timeout=300
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("function", ["main()", "by_file(['test_six.py'])"])
+@pytest.mark.parametrize(("bad", "failed"), [((), 0), ((4,), 1)])
+def test_tests_run_with_and_without_xdist(tmp_path, function, bad, failed):
+    status, said = run_tests(tmp_path, bad, function)
+    assert status == failed, said
+    assert f"{6 - failed} passed" in said
+    assert not (tmp_path / "broken.log").exists()
+
+
+def test_a_process_with_a_broken_device_is_replaced(tmp_path):
+    pytest.importorskip("xdist")
+    status, said = run_tests(tmp_path, (2, 4), "main()")
+    assert status == 1
+    assert "2 failed, 4 passed" in said, said
+    assert "test_numbers[2]" in (tmp_path / "broken.log").read_text()

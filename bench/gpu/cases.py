@@ -99,7 +99,9 @@ def moments_case(name: str, shape: tuple[int, int, int]) -> Case:
         )
 
     def error_of_left(found: Found) -> float:
-        (n, x, xx), (y, yy), (xy,) = (cupy.asnumpy(sums[:, 0, :PART, 0]) for sums in found.totals(found.memory)[-1][:3])
+        (n, x, xx), (y, yy), (xy,) = (
+            cupy.asnumpy(sums[:, 0, :PART, 0]) for sums in found.layout.totals(found.memory)[-1][:3]
+        )
         return error(ExactSums(*np.broadcast_arrays(n, x, y, xx, yy, xy)).correlation())
 
     def error(r: Any) -> float:

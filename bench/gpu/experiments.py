@@ -157,7 +157,7 @@ def loads(bench: Bench) -> Iterator[Figure]:
     tiles = intervals.cell_edges(slices.shape[1:])
     for name, sizes in (("as it is", None), ("1 slice a warp", (1, 1)), ("2 slices a warp", (1, 2))):
         own = import_module(f"{CUDA}.block_sums")._sizes
-        with changed("block_sums", _sizes=own if sizes is None else lambda *_given, s=sizes: s):
+        with changed("block_sums", _sizes=own if sizes is None else lambda _references, _slices, s=sizes: s):
             ms = bench.ms(lambda: bench.engine.moments([slices[0]], slices, tiles=tiles))
         yield Figure("moments", f"uint8, tiles, {name}: bytes", slices.nbytes / ms / 1e6, "a ns (GB/s)")
 

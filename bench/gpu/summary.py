@@ -82,17 +82,18 @@ def _bounds(report: str) -> list[str]:
     """Return a table of what ncu's report says of each kernel: its time, and how busy what may bound it was."""
     lines: dict[str, str] = {}
     for part in re.split(r"\n  (?=\S.*, Context \d)", report)[1:]:
-        found = [re.search(rf"^ +{re.escape(name)} +(\S+) +([\d.,]+) *$", part, re.MULTILINE) for name in PROFILED]
-        if None in found:
+        told = (re.search(rf"^ +{re.escape(name)} +(\S+) +([\d.,]+) *$", part, re.MULTILINE) for name in PROFILED)
+        found = [match for match in told if match]
+        if len(found) < len(PROFILED):
             continue
-        values = [float(match[2].replace(",", "")) for match in found if match]
-        values[0] *= {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}[str(found[0] and found[0][1])]
+        values = [float(match[2].replace(",", "")) for match in found]
+        values[0] *= {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}[found[0][1]]
         kernel, grid = part.partition("(")[0].removeprefix("void "), re.search(r"\) (\([\d, ]+\))x\(", part)
         waits = re.search(r"([\d.]+)\s+cycles being stalled\s+waiting\s+(.*?)\.", part, re.DOTALL)
         reason = " ".join(waits[2].split()) if waits else ""
-        told = next((words for key, words in WAITS.items() if key in reason), reason)
+        words = next((words for key, words in WAITS.items() if key in reason), reason)
         line = f"  {kernel + ' ' + (grid[1] if grid else ''):<60}" + "".join(f"{value:>8.3g}" for value in values)
-        lines.setdefault(kernel, f"{line}  {waits[1]} cycles an instruction wait {told}" if waits else line)
+        lines.setdefault(kernel, f"{line}  {waits[1]} cycles an instruction wait {words}" if waits else line)
     if not lines:
         return []
     heads = "".join(f"{head:>8}" for head in PROFILED.values())

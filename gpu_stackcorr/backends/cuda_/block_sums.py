@@ -122,13 +122,13 @@ class Sums(ABC):
         slices: int,
         slices_a_warp: int,
         results: Sequence[Any],
-        *,
-        items: int,
+        items: int | None = None,
     ) -> None:
-        """Launch a kernel of the first stage for so many blocks, or pairs of them.
+        """Launch a kernel of the first stage, for each block or so many pairs of them.
 
         With few slices a thread block takes several.
         """
+        items = self.blocks.number if items is None else items
         groups = -(-slices // slices_a_warp)
         slice_warps = min(WARPS, 1 << (groups - 1).bit_length())
         across, along = -(-items * slice_warps // WARPS), -(-groups // slice_warps)
@@ -148,7 +148,7 @@ class Sums(ABC):
         counts = self.device.empty(shape, np.int64)
         name = f"sum_pairs<{TYPES[slices.dtype.name]}, {TYPES[references.dtype.name]}>"
         images = slices, references, *masks, np.int64(len(references))
-        self._launch("moments_floats.cu", name, images, len(slices), 1, (*sums, counts), items=self.blocks.number)
+        self._launch("moments_floats.cu", name, images, len(slices), 1, (*sums, counts))
         return *sums, counts
 
     def _total(self, x: Steps, y: Steps, products: Array, counts: Steps, offsets: tuple[int, int] = (0, 0)) -> Found:
@@ -220,9 +220,7 @@ class IntegerSums(StoredSums):
     def of_slab(self, start: int, slab: Array) -> Found:
         number, numbers = self.blocks.number, self._numbers_in(slab)
         if self.images is None:
-            first, last = (numbers[0], numbers[-1]) if numbers else (0, -1)
-            are_there = bool(numbers) and numbers == [*range(first, last + 1)]
-            self.images = slab[first : last + 1] if are_there else stacked(self.device, self.references)
+            self.images = self._stacked_in(slab, numbers)
             self._split(self.images)
         alone, products = self._sum(slab)
         if self.alone_x is None:
@@ -237,6 +235,12 @@ class IntegerSums(StoredSums):
             return []
         numbers = [divmod(place - _address(slab), slab[0].nbytes) for place in self.places]
         return [n for n, _ in numbers] if all(not rest and 0 <= n < len(slab) for n, rest in numbers) else []
+
+    def _stacked_in(self, slab: Array, numbers: list[int]) -> Array:
+        """Return the references as one array: a part of the slab where they are neighbours there."""
+        if numbers and numbers == [*range(numbers[0], numbers[-1] + 1)]:
+            return slab[numbers[0] : numbers[-1] + 1]
+        return stacked(self.device, self.references)
 
     def _sum(self, slab: Array) -> tuple[Array, Array]:
         """Return what slices have alone, and their products with the references."""
@@ -255,7 +259,7 @@ class IntegerSums(StoredSums):
             )
             images = as_bytes(slab), self._planes_from(k), np.int64(self.plane), np.int32(references)
             results = np.int32(self.together), flip, alone, products[k:]
-            self._launch("moments.cu", f"sum_integers<{types}>", images, count, slices_a_warp, results, items=items)
+            self._launch("moments.cu", f"sum_integers<{types}>", images, count, slices_a_warp, results, items)
         return alone, products
 
     def _alone_of_references(self, numbers: list[int], alone: Array) -> Array:
@@ -295,15 +299,7 @@ class CentredSums(StoredSums):
             most, slices_a_warp = _sizes(len(images), len(slices))
             name = f"sum_centred<{TYPES[slices.dtype.name]}, {most}, {slices_a_warp}, {self.unit}>"
             data = slices, images, np.int32(len(images))
-            self._launch(
-                "moments_floats.cu",
-                name,
-                data,
-                len(slices),
-                slices_a_warp,
-                (alone, products[k:]),
-                items=self.blocks.number,
-            )
+            self._launch("moments_floats.cu", name, data, len(slices), slices_a_warp, (alone, products[k:]))
         return alone, products
 
 

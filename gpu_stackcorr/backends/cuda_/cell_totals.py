@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
@@ -60,21 +60,20 @@ class Totals(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
-    """What cells have, and behind it what exact sums over all cells are where there are several: in one piece.
+class Layout:
+    """How what cells have lies in one piece of memory, and behind it what exact sums over all cells are.
 
     Attributes
     ----------
-    memory : flat array of int64 or float64
-        On the device.
+    exact : bool
     references, slices : int
     cells : tuple of int
-        How many there are, and 1 for the whole.
+        How many there are; and 1 for the whole, of exact sums of several.
     shared_x, shared_y : bool
         Whether what x has is the same for all slices, and given once; what y has, for all references.
     """
 
-    memory: Array
+    exact: bool
     references: int
     slices: int
     cells: tuple[int, ...]
@@ -82,27 +81,28 @@ class Found:
     shared_y: bool
 
     @classmethod
-    def empty(cls, device: Device, pairs: Pairs, cells: int) -> Found:
-        """Return where results will stand."""
+    def of(cls, pairs: Pairs, cells: int) -> Layout:
+        """Return that of so many cells."""
         references, slices, _ = pairs.products.shape
+        exact = pairs.products.dtype == np.int64
         shared_x, shared_y = pairs.x.of_slice == pairs.counts.of_slice == 0, pairs.y.of_reference == 0
-        numbers = (cells, 1) if pairs.products.dtype == np.int64 and cells > 1 else (cells,)
-        found = cls(pairs.products[:0], references, slices, numbers, shared_x, shared_y)
-        size = sum(prod(shape) for number in numbers for shape in found._shapes(number))
-        return replace(found, memory=device.empty((size,), pairs.products.dtype))
+        return cls(exact, references, slices, (cells, 1) if exact and cells > 1 else (cells,), shared_x, shared_y)
+
+    @property
+    def size(self) -> int:
+        """Number of values, of 8 bytes each."""
+        return sum(prod(shape) for cells in self.cells for shape in self._shapes(cells))
 
     def _shapes(self, cells: int) -> list[tuple[int, ...]]:
         """Return the shapes of the arrays of `Totals`."""
+        of_xy = self.references, self.slices, cells
         of_x = self.references, 1 if self.shared_x else self.slices, cells
-        of_y, of_xy = (
-            (1 if self.shared_y else self.references, self.slices, cells),
-            (self.references, self.slices, cells),
-        )
-        moments = [(2, *of_x), (2, *of_y), (1, *of_xy)] if self.memory.dtype == np.int64 else []
+        of_y = 1 if self.shared_y else self.references, self.slices, cells
+        moments = [(2, *of_x), (2, *of_y), (1, *of_xy)] if self.exact else []
         return [(3, *of_x), (2, *of_y), (1, *of_xy), *moments]
 
     def totals(self, memory: Array) -> list[Totals]:
-        """Return the arrays that lie in `memory`, this one's own or a copy of it."""
+        """Return the arrays that lie in flat memory of int64, or of float64."""
         results, start = [], 0
         for cells in self.cells:
             arrays = []
@@ -112,6 +112,13 @@ class Found:
                 start += prod(shape)
             results.append(Totals(*arrays))
         return results
+
+
+class Found(NamedTuple):
+    """What cells have, on the device."""
+
+    memory: Array
+    layout: Layout
 
 
 def total_cells(device: Device, blocks: Blocks, on_device: Sequence[Array], pairs: Pairs) -> Found:
@@ -126,8 +133,9 @@ def total_cells(device: Device, blocks: Blocks, on_device: Sequence[Array], pair
     pairs : Pairs
     """
     cells, area = blocks.cells, prod(blocks.cells)
-    found = Found.empty(device, pairs, area)
-    totals = found.totals(found.memory)
+    layout = Layout.of(pairs, area)
+    memory = device.empty((layout.size,), pairs.products.dtype)
+    totals = layout.totals(memory)
     references, slices, number = pairs.products.shape
     dtype, blocks_a_cell = pairs.products.dtype, blocks.blocks_a_cell()
     is_small = blocks_a_cell <= BLOCKS_A_THREAD
@@ -148,4 +156,4 @@ def total_cells(device: Device, blocks: Blocks, on_device: Sequence[Array], pair
             (THREADS,),
             (*totals[0][:3], *map(np.int64, (references, slices, area)), *alone, *whole),
         )
-    return found
+    return Found(memory, layout)

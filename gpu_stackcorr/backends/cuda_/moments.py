@@ -20,7 +20,7 @@ from gpu_stackcorr.moments import INT64_PIXELS, IntegerSums, Moments
 
 from . import block_sums
 from .block_sums import StoredSums, Sums, is_exact
-from .cell_totals import Found, Totals
+from .cell_totals import Found, Layout, Totals
 from .device import Device
 from .slabs import in_slabs
 
@@ -108,13 +108,13 @@ def of_slabs(
         parts = in_slabs(device, slices, needed, lambda start, slab: work(sums, start, slab), most=most)
     fetched, wait = device.fetch([found.memory for part in parts for found in part])
     memories, pixels = iter(fetched), prod(slices.shape[1:])
-    hosts = [[found.totals(next(memories)) for found in part] for part in parts]
+    hosts = [[found.layout.totals(next(memories)) for found in part] for part in parts]
     if len(parts) != 1 or not all(group.exact and _are_whole(group, pixels) for group in groups):
         wait()  # what follows looks at values; otherwise it makes views while they come
     results: dict[int, Moments] = {}
     for g, group in enumerate(groups):
         of_slabs = zip(*(host[g] for host in hosts), strict=True)
-        totals = [_joined(parts[0][g], each) for each in of_slabs]
+        totals = [_joined(parts[0][g].layout, each) for each in of_slabs]
         found = _moments(totals, group, len(slices), pixels, tiled=tiles is not None)
         results |= zip(group.numbers, found, strict=True)
     wait()
@@ -178,14 +178,14 @@ def _are_whole(group: _Group, pixels: int) -> bool:
     return pixels < INT64_PIXELS and len(firsts) == len(edges[0]) - 1
 
 
-def _joined(found: Found, slabs: Sequence[Totals]) -> list[NDArray[Any]]:
+def _joined(layout: Layout, slabs: Sequence[Totals]) -> list[NDArray[Any]]:
     """Return what the cells of all slabs have; what stands once for all pairs seems there for each."""
     first = [array for array in slabs[0] if array is not None]
     slabs_of_arrays = [array for array in zip(*slabs, strict=True) if array[0] is not None]
     joined = [np.concatenate(arrays, axis=2) if len(slabs) > 1 else arrays[0] for arrays in slabs_of_arrays]
     references, slices = joined[2].shape[1:3]
     for i in range(0, len(joined), 3):
-        of_x, of_y = first[i] if found.shared_x else joined[i], joined[i + 1]
+        of_x, of_y = first[i] if layout.shared_x else joined[i], joined[i + 1]
         joined[i] = np.broadcast_to(of_x, (*of_x.shape[:2], slices, of_x.shape[3]))
         joined[i + 1] = np.broadcast_to(of_y, (len(of_y), references, *of_y.shape[2:]))
     return joined
