@@ -113,8 +113,7 @@ def of_slabs(
         wait()  # what follows looks at values; otherwise it makes views while they come
     results: dict[int, Moments] = {}
     for g, group in enumerate(groups):
-        of_slabs = zip(*(host[g] for host in hosts), strict=True)
-        totals = [_joined(parts[0][g].layout, each) for each in of_slabs]
+        totals = [_joined(parts[0][g].layout, slabs) for slabs in zip(*(host[g] for host in hosts), strict=True)]
         found = _moments(totals, group, len(slices), pixels, tiled=tiles is not None)
         results |= zip(group.numbers, found, strict=True)
     wait()
@@ -198,10 +197,10 @@ def _moments(
     edges, firsts = _refined(group)
     rows, columns = (len(ends) - 1 for ends in edges)
     cells = totals[0] if totals else _of_nothing(group, slices, rows * columns)
-    results = []
+    are_whole, results = _are_whole(group, pixels), []
     for k in range(len(group.numbers)):
         whole = None
-        if group.exact and _are_whole(group, pixels):
+        if group.exact and are_whole:
             of_cells = _of_integers(cells, k, (slices, rows, columns))
             whole = _of_integers(totals[-1], k, (slices,)) if totals else None
         elif group.exact:
