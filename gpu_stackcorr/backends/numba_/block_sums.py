@@ -9,11 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from . import centred_sums, integer_sums
-from .compiler import REASSOCIATED, borrowing, jit
+from .compiler import REASSOCIATED, jit
 
 add_integer_rows, add_integer_products = integer_sums.add_rows, integer_sums.add_products
 total_y, total_products = integer_sums.total_y, integer_sums.total_products
-add_centred_rows, add_centred_products = centred_sums.add_rows, centred_sums.add_products
+add_centred_rows, add_squares = centred_sums.add_rows, centred_sums.add_squares
+add_products, add_many_rows = centred_sums.add_products, centred_sums.add_many_rows
+_REFERENCES = centred_sums.REFERENCES
 
 SLICES = 2
 """Slices of integers that are read side by side, so that the rows of references are taken from the nearest cache."""
@@ -25,24 +27,30 @@ on two cores of a Zen 5."""
 NARROW_WINDOWS = 8
 """Windows below which a row of a block is short beside what it takes to keep its sums."""
 
-AHEAD_BYTES = 16384
-"""How far ahead of a sum its pixels are asked for at most: those of the rows that come next; in long rows, which the
-nearest cache would not hold, some in the same row. Without that uint8 takes 1.3 times as long on a Zen 3."""
+AHEAD_ROWS, BYTE_AHEAD_ROWS = 2, 8
+"""How many rows ahead of a sum pixels are asked for, and those of slices where both images are bytes. Without
+that uint8 takes 1.3 times as long on a Zen 3; two rows of bytes in place of eight, a tenth longer on a Zen 5."""
 
-ask_for = centred_sums.ask_for
+AHEAD_BYTES = 16384
+"""The same at most: in long rows, which the nearest cache would not hold, some in the same row."""
+
 _WORDS = integer_sums.WORDS
 _INTEGER_ROWS, _FEWER_ROWS = integer_sums.ROWS, integer_sums.FEWER_ROWS
 _LANES = centred_sums.WORDS
-_WINDOW = centred_sums.LANES
 _ROWS = centred_sums.ROWS
 
 
 @jit
 def _rows_at_once(columns, narrow, references):  # type: ignore[no-untyped-def]
-    """Return how many rows of integers to take at once; `narrow` says that both images are bytes."""
-    if narrow:
-        return _INTEGER_ROWS if references < 2 else _FEWER_ROWS
-    return _FEWER_ROWS if references < 2 and np.max(columns[:, 2]) < NARROW_WINDOWS else 1
+    """Return how many rows of integers to take at once; `narrow` says that both images are bytes.
+
+    In rows of many windows one alone: uint8 took a tenth longer with four, which are read from memory more slowly.
+    """
+    if references >= 2:
+        return _FEWER_ROWS if narrow else 1
+    if np.max(columns[:, 2]) >= NARROW_WINDOWS:
+        return 1
+    return _INTEGER_ROWS if narrow else _FEWER_ROWS
 
 
 @jit
@@ -58,10 +66,11 @@ def sum_integers(  # type: ignore[no-untyped-def]
     blocks = len(columns)
     size = _WORDS * (2 + max(references, 1))
     lanes = np.empty(SLICES * blocks * size, np.int64)
-    step = _rows_at_once(columns, y.itemsize == 1 and x.itemsize == 1, references)
+    narrow = y.itemsize == 1 and x.itemsize == 1
+    step, ahead = _rows_at_once(columns, narrow, references), BYTE_AHEAD_ROWS if narrow else AHEAD_ROWS
     y_step, x_step = y_place[2], x_place[2]
-    y_ahead = min(max(step, 2) * y_step, AHEAD_BYTES // y.itemsize)
-    x_ahead = min(max(step, 2) * x_step, AHEAD_BYTES // x.itemsize)
+    y_ahead = min(ahead * y_step, AHEAD_BYTES // y.itemsize)
+    x_ahead = min(max(step, AHEAD_ROWS) * x_step, AHEAD_BYTES // x.itemsize)
     for start in range(part[0], part[1], SLICES):
         stop = min(start + SLICES, part[1])
         for i in range(part[2], part[3]):
@@ -110,6 +119,14 @@ def _sum_of_lanes(lanes, at):  # type: ignore[no-untyped-def]
 
 
 @jit
+def _aligned(count):  # type: ignore[no-untyped-def]
+    """Return memory for so many float64 from a cache line on, so that no vector lies in two."""
+    memory = np.empty(count + _LANES, np.float64)
+    first = -(memory.ctypes.data // memory.itemsize) % _LANES
+    return memory[first : first + count]
+
+
+@jit
 def sum_centred(  # type: ignore[no-untyped-def]
     y, y_place, x, x_place, references, rows, columns, keep, part, shifted, y_shift, x_shift, sums_y, sums_yy, sums_xy
 ) -> None:
@@ -118,45 +135,44 @@ def sum_centred(  # type: ignore[no-untyped-def]
     As `sum_integers`. The shift of a block of y is the mean of its first row, which is at most eight standard
     deviations of the block, the root of its rows, from its mean; it is written to `y_shift` unless it is `shifted`.
     """
-    bands, blocks, width = len(rows) - 1, len(columns), columns[-1, 0] + columns[-1, 1]
+    bands, blocks = len(rows) - 1, len(columns)
     size = _LANES * (2 + max(references, 1))
-    lanes = np.empty(CENTRED_SLICES * blocks * size, np.float64)
-    step = _ROWS if y.itemsize == 8 or references < 2 else 1  # two rows of float32 are less than four times those of x
-    y_step, x_step = y_place[2], max(width, _WINDOW)
-    ahead = min(max(step, 2) * y_step, AHEAD_BYTES // y.itemsize)
-    x_rows = np.zeros(step * max(references, 1) * x_step, np.float64)
-    x_shifts = np.empty(max(references, 1) * width, np.float64)
-    shifts = y_shift.reshape(-1)
+    lanes = _aligned(min(CENTRED_SLICES, part[1] - part[0]) * blocks * size)
+    y_step, x_step = y_place[2], x_place[2]
+    step = _ROWS if y.itemsize < 8 else 1
+    y_ahead = min(AHEAD_ROWS * y_step, AHEAD_BYTES // y.itemsize)
+    x_ahead = min(AHEAD_ROWS * x_step, AHEAD_BYTES // x.itemsize)
+    y_shifts, x_shifts = y_shift.reshape(-1), x_shift.reshape(-1)
     for start in range(part[0], part[1], CENTRED_SLICES):
         stop = min(start + CENTRED_SLICES, part[1])
         for i in range(part[2], part[3]):
             if not shifted:
                 for n in range(start, stop):
-                    y_row = y_place[0] + n * y_place[1] + rows[i] * y_place[2]
-                    _mean_of_row(y, y_row, columns, rows[i + 1] > rows[i], y_shift[n, i])
-            for k in range(references):
-                _spread(x_shift[k, i], columns, x_shifts[k * width : (k + 1) * width])
-            lanes[:] = 0.0
+                    y_at = y_place[0] + n * y_place[1] + rows[i] * y_step, y_step, y_ahead, (n * bands + i) * blocks
+                    y_shift[n, i] = lanes[: blocks * size] = 0.0
+                    exists, at = min(rows[i + 1] - rows[i], 1), (0, size, 0)
+                    add_squares(y, y_at, y_shifts, y, y_at, y_shifts, exists, columns, keep, lanes, at)
+                    for j in range(blocks):
+                        y_shift[n, i, j] = _sum_of_lanes(lanes, j * size) / max(columns[j, 1], 1)
+            lanes[: (stop - start) * blocks * size] = 0.0
             for row in range(rows[i], rows[i + 1], step):
-                count = min(step, rows[i + 1] - row)
-                for k in range(references):
-                    for r in range(count):
-                        x_row = x_place[0] + k * x_place[1] + (row + r) * x_place[2]
-                        ask_for(x, x_row + step * x_place[2], width)
-                        _centre_row(x, x_row, x_shifts, k * width, x_rows, (k * step + r) * x_step, width)
+                count, done = min(step, rows[i + 1] - row), 1
+                x_at = x_place[0] + row * x_step, x_step, x_ahead, i * blocks, x_place[1], bands * blocks
                 for n in range(start, stop):
-                    y_row, own = y_place[0] + n * y_place[1] + row * y_step, (n * bands + i) * blocks
-                    at, xy = (n - start) * blocks * size, 2 * _LANES
-                    add_centred_rows(
-                        y, y_row, y_step, ahead, shifts, own, x_rows, 0, x_step, count, columns, keep, lanes, at, size,
-                        xy,
-                    )  # fmt: skip
-                    for k in range(1, references):
-                        x_k, xy = k * step * x_step, xy + _LANES
-                        add_centred_products(
-                            y, y_row, y_step, ahead, shifts, own, x_rows, x_k, x_step, count, columns, keep, lanes, at,
-                            size, xy,
-                        )  # fmt: skip
+                    y_at = y_place[0] + n * y_place[1] + row * y_step, y_step, y_ahead, (n * bands + i) * blocks
+                    first = (n - start) * blocks * size
+                    at = first, size, 2 * _LANES
+                    if references >= _REFERENCES:
+                        add_many_rows(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+                        done = _REFERENCES
+                    elif references > 0:
+                        add_centred_rows(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+                    else:
+                        add_squares(y, y_at, y_shifts, y, y_at, y_shifts, count, columns, keep, lanes, at)
+                    for k in range(done, references):
+                        x_k = x_at[0] + k * x_place[1], x_step, x_ahead, (k * bands + i) * blocks
+                        at = first, size, (2 + k) * _LANES
+                        add_products(y, y_at, y_shifts, x, x_k, x_shifts, count, columns, keep, lanes, at)
             for n in range(start, stop):
                 for j in range(blocks):
                     at = ((n - start) * blocks + j) * size
@@ -164,31 +180,6 @@ def sum_centred(  # type: ignore[no-untyped-def]
                     sums_yy[n, i, j] = _sum_of_lanes(lanes, at + _LANES)
                     for k in range(references):
                         sums_xy[k, n, i, j] = _sum_of_lanes(lanes, at + (2 + k) * _LANES)
-
-
-@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
-def _mean_of_row(y, row, columns, exists, means) -> None:  # type: ignore[no-untyped-def]
-    """Write the mean of the pixels of each block in one row, 0 where there are none."""
-    for j in range(len(columns)):
-        width, total = columns[j, 1] if exists else 0, 0.0
-        for value in y[row + columns[j, 0] : row + columns[j, 0] + width]:
-            total += np.float64(value)
-        means[j] = total / max(width, 1)
-
-
-@borrowing
-def _spread(of_blocks, columns, of_pixels) -> None:  # type: ignore[no-untyped-def]
-    """Write what each block has at all of its columns."""
-    for j in range(len(columns)):
-        of_pixels[columns[j, 0] : columns[j, 0] + columns[j, 1]] = of_blocks[j]
-
-
-@borrowing
-def _centre_row(x, row, shifts, start, deviations, place, width) -> None:  # type: ignore[no-untyped-def]
-    """Write a row less the shifts of its pixels."""
-    source, less, target = x[row : row + width], shifts[start : start + width], deviations[place : place + width]
-    for column in range(width):
-        target[column] = np.float64(source[column]) - less[column]
 
 
 @jit

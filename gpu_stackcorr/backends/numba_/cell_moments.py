@@ -16,6 +16,7 @@ from gpu_stackcorr.moments import INT64_PIXELS, IntegerSums, Moments
 
 from .cells import Grid
 from .compiler import borrowing, jit
+from .merging import merge_blocks
 from .parallel import cut, run
 
 Integers = NDArray[np.int64]
@@ -42,15 +43,15 @@ def integer_moments(of_x: Sums, of_y: Sums, grid: Grid, tiled: bool, space: Floa
     if int(of_x[0].sum(axis=(1, 2)).max(initial=0)) >= INT64_PIXELS:
         return _many_pixels((*of_x, *of_y), grid, tiled)
     cell_sums = (of_x, of_y) if grid.is_fine else (_like(of_x, grid.cells), _like(of_y, grid.cells))
-    whole_sums = _like(of_x, (1, 1)), _like(of_y, (1, 1))
+    whole_sums = _like(of_x, (1,)), _like(of_y, (1,))
     cells = np.empty((2, masks, *grid.cells)), _part(space, (pairs, *grid.cells))
-    whole = np.empty((2, masks, 1, 1)), np.empty((3, pairs, 1, 1))
-    in_cells, in_whole = _in_rows(*cell_sums, *cells), _in_rows(*whole_sums, *whole)
+    whole = np.empty((2, masks, 1)), np.empty((3, pairs, 1))
+    in_cells, in_whole = _in_rows(*cell_sums, *cells), (*whole_sums, *whole)
 
     def add(side: int, first: int, last: int) -> None:
         if not grid.is_fine:
             _add_blocks((of_x, of_y)[side], grid.row_cells, grid.column_cells, cell_sums[side], first, last)
-        _add_cells(in_cells[:2][side], in_whole[:2][side], first, last)
+        _add_cells(in_cells[:2][side], whole_sums[side], first, last)
 
     add(0, 0, masks)
     parts = cut(pairs, -(-of_y[0].size // INTEGER_CELLS_A_TASK))
@@ -63,8 +64,9 @@ def integer_moments(of_x: Sums, of_y: Sums, grid: Grid, tiled: bool, space: Floa
             _centre_integers(*in_cells, first, last)
 
     run(finish, len(parts))
-    moments = _from_integers(*whole_sums, *whole).reshape(pairs)
-    return moments.with_cells(_from_integers(*cell_sums, *cells)) if tiled else moments
+    x, y = (cast(Sums, tuple(array[:, 0] for array in arrays)) for arrays in whole_sums)
+    moments_of_cells = _from_integers(*cell_sums, *cells) if tiled else None
+    return _from_integers(x, y, whole[0][..., 0], whole[1][..., 0], moments_of_cells)
 
 
 def _in_rows(of_x: Sums, of_y: Sums, moments_of_x: Floats, moments_of_y: Floats) -> tuple[Sums, Sums, Floats, Floats]:
@@ -103,12 +105,14 @@ def _for_all(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return array if array.shape == shape else np.broadcast_to(array, shape)
 
 
-def _from_integers(of_x: Sums, of_y: Sums, moments_of_x: Floats, moments_of_y: Floats) -> Moments:
-    """Return moments with their exact sums."""
+def _from_integers(
+    of_x: Sums, of_y: Sums, moments_of_x: Floats, moments_of_y: Floats, cells: Moments | None = None
+) -> Moments:
+    """Return moments with their exact sums, and with those of cells."""
     shape = of_y[0].shape
     n, x, xx, mean_x, ss_x = (_for_all(array, shape) for array in (*of_x, *moments_of_x))
     (y, yy, xy), (mean_y, ss_y, ss_xy) = of_y, moments_of_y
-    return Moments(n, mean_x, mean_y, ss_x, ss_y, ss_xy, IntegerSums(n, x, y, xx, yy, xy))
+    return Moments(n, mean_x, mean_y, ss_x, ss_y, ss_xy, IntegerSums(n, x, y, xx, yy, xy), cells)
 
 
 @jit
@@ -202,11 +206,13 @@ def float_moments(sums: tuple[NDArray[Any], ...], grid: Grid, tiled: bool, space
     """
     masks, pairs = len(sums[0]), len(sums[2])
     of_x, of_y = np.zeros((3, masks, *grid.cells)), _part(space, (pairs, *grid.cells))
-    whole = np.empty((6, pairs))
+    whole, cells = np.empty((6, pairs)), prod(grid.cells)
+    blocks = [array.reshape(len(array), prod(grid.shape)) for array in sums]
+    results = of_x.reshape(3, masks, cells), of_y.reshape(3, pairs, cells), whole
     parts = cut(pairs, -(-sums[2].size // CELLS_A_TASK))
 
     def finish(part: int) -> None:
-        _merge(*sums, grid.row_cells, grid.column_cells, of_x, of_y, whole, parts[part].start, parts[part].stop)
+        merge_blocks(*blocks, grid.row_cells, grid.column_cells, *results, parts[part].start, parts[part].stop)
 
     run(finish, len(parts))
     moments = _from_parts(*whole)
@@ -220,67 +226,3 @@ def float_moments(sums: tuple[NDArray[Any], ...], grid: Grid, tiled: bool, space
 def _from_parts(count: Floats, *others: Floats) -> Moments:
     """Return moments whose count is an array of floats."""
     return Moments.from_arrays([count.astype(np.int64), *others])
-
-
-@borrowing
-def _merge_neighbours(parts, length) -> None:  # type: ignore[no-untyped-def]
-    """Merge rows of count, means and centred sums into the first: neighbour with neighbour, over and over."""
-    while length > 1:
-        for pair in range(length // 2):
-            left, right, target = parts[2 * pair], parts[2 * pair + 1], parts[pair]
-            count = left[0] + right[0]
-            share = right[0] / max(count, 1.0)
-            weight = left[0] * share
-            x, y = right[1] - left[1], right[2] - left[2]
-            xx = left[3] + right[3] + x * x * weight
-            yy = left[4] + right[4] + y * y * weight
-            xy = left[5] + right[5] + x * y * weight
-            target[1], target[2] = left[1] + x * share, left[2] + y * share
-            target[0], target[3], target[4], target[5] = count, xx, yy, xy
-        if length % 2:
-            for value in range(6):  # an assignment of rows would take Numba three seconds
-                parts[length // 2, value] = parts[length - 1, value]
-        length = (length + 1) // 2
-
-
-@borrowing
-def _take_block(count, x_shift, y_shift, x, y, xx, yy, xy, part) -> None:  # type: ignore[no-untyped-def]
-    """Write count, means and centred sums of a block, from its sums about shifts."""
-    pixels = float(count)
-    mean_x, mean_y = x / max(pixels, 1.0), y / max(pixels, 1.0)
-    part[0], part[1], part[2] = pixels, x_shift + mean_x, y_shift + mean_y
-    part[3], part[4], part[5] = xx - x * mean_x, yy - y * mean_y, xy - x * mean_y
-
-
-@jit
-def _merge(  # type: ignore[no-untyped-def]
-    count, x_shift, y_shift, x, y, xx, yy, xy, row_cells, column_cells, of_x, of_y, whole, first, last
-) -> None:
-    """Write the moments of some pairs: those of the cells that are x alone, the others, and those of the whole.
-
-    `of_x` holds count, mean and squares, `of_y` mean, squares and products, `whole` all six.
-    """
-    columns = len(column_cells) - 1
-    cells = np.empty(((len(row_cells) - 1) * columns, 6))
-    parts = np.empty((count.shape[1] * count.shape[2], 6))
-    for n in range(first, last):
-        m = n if len(count) > 1 else 0
-        for u in range(len(row_cells) - 1):
-            for v in range(columns):
-                cell, length = cells[u * columns + v], np.int64(0)
-                for i in range(row_cells[u], row_cells[u + 1]):
-                    for j in range(column_cells[v], column_cells[v + 1]):
-                        _take_block(
-                            count[m, i, j], x_shift[m, i, j], y_shift[n, i, j], x[m, i, j], y[n, i, j], xx[m, i, j],
-                            yy[n, i, j], xy[n, i, j], parts[length],
-                        )  # fmt: skip
-                        length += 1
-                _merge_neighbours(parts, length)
-                for value in range(6):
-                    cell[value] = parts[0, value]
-                of_y[0, n, u, v], of_y[1, n, u, v], of_y[2, n, u, v] = cell[2], cell[4], cell[5]
-                if m == n:
-                    of_x[0, n, u, v], of_x[1, n, u, v], of_x[2, n, u, v] = cell[0], cell[1], cell[3]
-        _merge_neighbours(cells, len(cells))
-        for value in range(6):
-            whole[value, n] = cells[0, value]

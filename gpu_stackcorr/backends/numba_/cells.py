@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_stackcorr.backends.base import Edges
-
 Indices = NDArray[np.int64]
+Ends = tuple[int, ...]
 
 BLOCK_ROWS = 64
 BLOCK_COLUMNS = 1024
@@ -38,6 +37,8 @@ class Grid(NamedTuple):
         from the first column; where the mask of that begins in `keep`, -1 where none is needed.
     keep : flat array of -1 and 0
         Masks of last windows.
+    pixels : (bands, blocks) int64 array
+        Of each block.
     """
 
     width: int
@@ -46,6 +47,7 @@ class Grid(NamedTuple):
     column_cells: Indices
     columns: Indices
     keep: NDArray[Any]
+    pixels: Indices
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -62,18 +64,10 @@ class Grid(NamedTuple):
         """Whether every cell is one block."""
         return self.shape == self.cells
 
-    def pixels(self) -> NDArray[np.int64]:
-        """Return the pixels of each block."""
-        return np.outer(np.diff(self.rows), self.columns[:, 1])
-
-
-def grid_of(edges: Edges, lanes: int, dtype: type) -> Grid:
-    """Return the grid of cells with these edges, for windows of so many pixels, masked by values of `dtype`."""
-    return _grid(tuple(edges[0].tolist()), tuple(edges[1].tolist()), lanes, dtype)
-
 
 @lru_cache(maxsize=32)
-def _grid(y_edges: tuple[int, ...], x_edges: tuple[int, ...], lanes: int, dtype: type) -> Grid:
+def grid_of(y_edges: Ends, x_edges: Ends, lanes: int, dtype: type) -> Grid:
+    """Return the grid of cells with these edges, for windows of so many pixels, masked by values of `dtype`."""
     width = max(x_edges[-1], lanes)
     rows, row_cells = _refine(y_edges, BLOCK_ROWS)
     ends, column_cells = _refine(x_edges, BLOCK_COLUMNS)
@@ -87,12 +81,13 @@ def _grid(y_edges: tuple[int, ...], x_edges: tuple[int, ...], lanes: int, dtype:
             position = rest + np.arange(lanes)
             masks.append(-((position >= stop - left) & (position < stop)).astype(dtype))
     keep = np.concatenate(masks) if masks else np.zeros(lanes, dtype)
-    for array in (rows, row_cells, column_cells, columns, keep):
+    grid = Grid(width, rows, row_cells, column_cells, columns, keep, np.outer(np.diff(rows), columns[:, 1]))
+    for array in grid[1:]:
         array.flags.writeable = False  # they are shared by all who ask for the same grid
-    return Grid(width, rows, row_cells, column_cells, columns, keep)
+    return grid
 
 
-def _refine(edges: tuple[int, ...], longest: int) -> tuple[Indices, Indices]:
+def _refine(edges: Ends, longest: int) -> tuple[Indices, Indices]:
     """Return the edges of blocks of cells, nearly equal, and the number of the first block of each cell."""
     starts, firsts = [np.zeros(0, np.int64)], [0]
     for start, stop in pairwise(edges):

@@ -9,7 +9,7 @@ its four units only, takes 1.4 times as long.)
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from llvmlite import ir
 from numba.core import types
@@ -39,8 +39,12 @@ WORDS = 8
 """Words of float64 for the lanes of each sum."""
 
 ROWS = 2
-"""Rows that may be taken at once, which halves the way of the sums to memory and back and leaves their bits: with cells
-of 64 pixels on a Zen 5 float32 took a tenth, float64 a fifth longer. With four rows both take a fifth longer."""
+"""Rows of a block of float32 that are taken one after the other before the sums go to memory. Cells of 64 pixels took
+7 % less than with one row on a Zen 5; of float64, whose rows are longer, more, as memory was read more slowly."""
+
+REFERENCES = 4
+"""References that `add_many_rows` takes at once, while y is at hand. Their pixels, which several slices share, are not
+asked for: to do so made four of float32 take a fifth longer."""
 
 LINE_BYTES = 64
 """Bytes of a cache line, of which a window has several."""
@@ -48,93 +52,141 @@ LINE_BYTES = 64
 _VECTOR = vector(F64, LANES)
 
 
-def _deviations(builder: Any, address: Any, kind: Any, shift: Any) -> Any:
-    """Return a window less its shift."""
-    if kind.bitwidth == 32:
-        pixels = builder.fpext(load(builder, address, vector(F32, LANES)), vector(F64, LANES))
-    else:
-        pixels = load(builder, address, vector(F64, LANES))
-    return builder.fsub(pixels, shift)
+class _Image(NamedTuple):
+    """An image as the intrinsics take it, from the row on at which they start: values of LLVM.
+
+    Attributes
+    ----------
+    kind
+        The type of its pixels.
+    pixels, step, ahead
+        The address of the first row, the pixels between rows, and how many pixels ahead they are asked for.
+    shifts
+        The address of the shift of the first block.
+    """
+
+    kind: Any
+    pixels: Any
+    step: Any
+    ahead: Any
+    shifts: Any
+
+    @classmethod
+    def of(cls, context: Any, builder: Any, kinds: Any, arguments: Any) -> Self:
+        """Return it from the arguments for one."""
+        pixels, places, shifts = arguments
+        start, step, ahead, shift_start = (builder.extract_value(places, i) for i in range(4))
+        first = element(context, builder, kinds[0], pixels, start)
+        return cls(kinds[0].dtype, first, step, ahead, element(context, builder, kinds[2], shifts, shift_start))
+
+    def beside(self, builder: Any, number: int, places: Any) -> Self:
+        """Return the image that lies so many images further."""
+        apart, shifts_apart = (builder.mul(builder.extract_value(places, i), ir.Constant(I64, number)) for i in (4, 5))
+        return self._replace(pixels=builder.gep(self.pixels, [apart]), shifts=builder.gep(self.shifts, [shifts_apart]))
+
+    def shift(self, builder: Any, block: Any) -> Any:
+        """Return the shift of a block in all lanes."""
+        return splat(builder, builder.load(builder.gep(self.shifts, [block])), LANES)
+
+    def ask_ahead(self, builder: Any, row: Any, first: Any) -> None:
+        """Ask for the pixels ahead of a window."""
+        address = builder.gep(self._window(builder, row, first), [self.ahead])
+        for pixel in range(0, LANES, 8 * LINE_BYTES // self.kind.bitwidth):
+            prefetch(builder, builder.gep(address, [ir.Constant(I64, pixel)]))
+
+    def deviations(self, builder: Any, row: Any, first: Any, shift: Any, mask: Any) -> Any:
+        """Return a window of a row less its shift, 0 where a mask is 0."""
+        pixels = load(builder, self._window(builder, row, first), vector(self.float, LANES))
+        values = builder.fsub(builder.fpext(pixels, _VECTOR) if self.float == F32 else pixels, shift)
+        if mask is None:
+            return values
+        return builder.bitcast(builder.and_(builder.bitcast(values, mask.type), mask), _VECTOR)
+
+    @property
+    def float(self) -> Any:
+        """The type of its pixels, to LLVM."""
+        return F32 if self.kind.bitwidth == 32 else F64
+
+    def _window(self, builder: Any, row: Any, first: Any) -> Any:
+        """Return the address of a window of a row."""
+        return builder.gep(self.pixels, [builder.add(first, builder.mul(row, self.step))])
 
 
-def _masked(builder: Any, values: Any, mask: Any) -> Any:
-    """Return 0 where a mask is 0, whatever is there."""
-    bits = builder.and_(builder.bitcast(values, mask.type), mask)
-    return builder.bitcast(bits, values.type)
-
-
-def _rows(context: Any, builder: Any, signature: Any, arguments: Any, *, with_y: bool) -> Any:
+def _rows(context: Any, builder: Any, signature: Any, arguments: Any, *, of_y: bool, references: int) -> Any:
     """Emit the sums over some rows of every block: whole windows, then the masked one."""
-    y, y_start, y_step, ahead, shifts, shift_start, x, x_start, x_step, count, columns, keep, *places = arguments
-    lanes, start, size, offset = places
-    y_kind, shift_kind, x_kind, columns_kind, keep_kind, lanes_kind = (signature.args[i] for i in (0, 4, 6, 10, 11, 12))
-    y, x = (element(context, builder, *a) for a in ((y_kind, y, y_start), (x_kind, x, x_start)))
-    pixels_a_line = 8 * LINE_BYTES // y_kind.dtype.bitwidth
+    kinds = signature.args
+    count, columns, keep, lanes, places = arguments[6:]
+    start, size, offset = (builder.extract_value(places, i) for i in range(3))
+    y, x = (_Image.of(context, builder, kinds[i : i + 3], arguments[i : i + 3]) for i in (0, 3))
+    xs = [x.beside(builder, k, arguments[4]) if k else x for k in range(references)]
+    parts = {f"xy {k}": builder.add(offset, ir.Constant(I64, k * WORDS)) for k in range(references)}
+    if of_y:
+        parts |= {"y": ir.Constant(I64, 0), "yy": ir.Constant(I64, WORDS)}
 
-    def add_windows(rows: list[tuple[Any, Accumulators]], first: Any, shift: Any, mask: Any) -> None:
-        for row, sums in rows:
-            at_y = builder.gep(y, [builder.add(first, builder.mul(row, y_step))])
-            at_x = builder.gep(x, [builder.add(first, builder.mul(row, x_step))])
-            for pixel in range(0, LANES if with_y else 0, pixels_a_line):
-                prefetch(builder, builder.gep(at_y, [builder.add(ahead, ir.Constant(I64, pixel))]))
-            values = _deviations(builder, at_y, y_kind.dtype, shift), load(builder, at_x, _VECTOR)
-            of_y, of_x = values if mask is None else (_masked(builder, v, mask) for v in values)
-            sums.add_product("xy", of_y, of_x)
-            if with_y:
-                sums.add("y", of_y)
-                sums.add_product("yy", of_y, of_y)
+    def add_window(sums: Accumulators, row: Any, first: Any, shifts: list[Any], mask: Any) -> None:
+        for image in (y, *xs) if references < REFERENCES else (y,):
+            image.ask_ahead(builder, row, first)
+        from_y, *from_xs = (
+            image.deviations(builder, row, first, shift, mask) for image, shift in zip((y, *xs), shifts, strict=True)
+        )
+        if of_y:
+            sums.add("y", from_y)
+            sums.add_product("yy", from_y, from_y)
+        for k, from_x in enumerate(from_xs):
+            sums.add_product(f"xy {k}", from_y, from_x)
 
     def add_rows(numbers: list[Any]) -> None:
-        with blocks_of(context, builder, columns_kind, columns) as block:
-            at = element(context, builder, shift_kind, shifts, builder.add(shift_start, block.number))
-            shift = splat(builder, builder.load(at), LANES)
-            kinds = dict.fromkeys(("y", "yy", "xy"), _VECTOR)
-            rows = [(number, Accumulators(builder, **kinds)) for number in numbers]  # so that they add up one by one
-            with windows(builder, block.whole, LANES, rolled=len(rows) > 1) as first:
-                add_windows(rows, builder.add(block.first, first), shift, None)
-            with builder.if_then(block.is_masked):
-                mask = load(builder, element(context, builder, keep_kind, keep, block.mask), vector(I64, LANES))
-                add_windows(rows, builder.add(block.first, block.rest), shift, mask)
-            place = builder.add(start, builder.mul(block.number, size))
-            places = {"xy": builder.add(place, offset)}
-            if with_y:
-                places |= {"y": place, "yy": builder.add(place, ir.Constant(I64, WORDS))}
-            for name, index in places.items():
-                address = element(context, builder, lanes_kind, lanes, index)
-                add_to(builder, address, *(sum_of_halves(builder, sums[name]) for _, sums in rows))
+        with blocks_of(context, builder, kinds[7], columns) as block:
+            shifts = [image.shift(builder, block.number) for image in (y, *xs)]
+            sums = Accumulators(builder, **dict.fromkeys(parts, _VECTOR))
+            for row in numbers:
+                with windows(builder, block.whole, LANES, rolled=len(numbers) > 1) as first:
+                    add_window(sums, row, builder.add(block.first, first), shifts, None)
+                with builder.if_then(block.is_masked):
+                    mask = load(builder, element(context, builder, kinds[8], keep, block.mask), vector(I64, LANES))
+                    add_window(sums, row, builder.add(block.first, block.rest), shifts, mask)
+            at = builder.add(start, builder.mul(block.number, size))
+            for name, part in parts.items():
+                address = element(context, builder, kinds[9], lanes, builder.add(at, part))
+                add_to(builder, address, sum_of_halves(builder, sums[name]))
 
     some_rows(builder, count, (ROWS,), add_rows)
     return context.get_dummy_value()
 
 
-def _definition(with_y: bool) -> Any:
+def _definition(*, of_y: bool, references: int) -> Any:
     """Return what Numba asks for: the types of a call, and what emits it."""
 
     def define(
-        typing: Any, y: Any, y_start: Any, y_step: Any, ahead: Any, shifts: Any, shift_start: Any, x: Any, x_start: Any,
-        x_step: Any, count: Any, columns: Any, keep: Any, lanes: Any, start: Any, size: Any, offset: Any,
+        typing: Any, y: Any, y_places: Any, y_shifts: Any, x: Any, x_places: Any, x_shifts: Any, count: Any,
+        columns: Any, keep: Any, lanes: Any, places: Any,
     ) -> Any:  # fmt: skip
-        del typing, y_start, y_step, ahead, shift_start, x_start, x_step, count, start, size, offset
-        index = types.int64
-        flat = (y, index, index, index, shifts, index, x, index, index)
-        signature = types.void(*flat, index, columns, keep, lanes, index, index, index)
-        return signature, partial(_rows, with_y=with_y)
+        del typing, count
+        images = (y, y_places, y_shifts, x, x_places, x_shifts)
+        signature = types.void(*images, types.int64, columns, keep, lanes, places)
+        return signature, partial(_rows, of_y=of_y, references=references)
 
     return define
 
 
-add_rows: Any = intrinsic(_definition(True))
-"""Adds the sums of y, yy and xy over some rows of every block, about the shift of the block, to its lanes.
+add_rows: Any = intrinsic(_definition(of_y=True, references=1))
+"""Adds the sums of y, yy and xy over some rows of every block, about the shifts of the block, to its lanes.
 
-``add_rows(y, y_start, y_step, ahead, shifts, shift_start, x, x_start, x_step, count, columns, keep, lanes, start, size,
-offset)``: the first of `count` rows of flat pixels begins at its start, the next one a step further; pixels of y are
-asked for so many ahead; x holds deviations from a shift; the shifts of y are those from `shift_start` on; `columns` and
-`keep` are those of a grid; the lanes of block j begin at ``start + j * size``, with those of y and yy, and those of xy
+``add_rows(y, (start, step, ahead, first), y_shifts, x, (start, step, ahead, first), x_shifts, count, columns, keep,
+lanes, (start, size, offset))``: the first of `count` rows of flat pixels begins at its start, the next one a step
+further; pixels are asked for so many ahead; the shifts of the blocks are those from the first on; `columns` and `keep`
+are those of a grid; the lanes of block j begin at ``start + j * size``, with those of y and yy, and those of xy
 ``offset`` behind.
 """
 
-add_products: Any = intrinsic(_definition(False))
+add_squares: Any = intrinsic(_definition(of_y=True, references=0))
+"""As `add_rows`, the sums of y and yy alone, whatever x is."""
+
+add_products: Any = intrinsic(_definition(of_y=False, references=1))
 """As `add_rows`, the sum of xy alone."""
+
+add_many_rows: Any = intrinsic(_definition(of_y=True, references=REFERENCES))
+"""As `add_rows`, for several references, where x is at ``(start, step, ahead, first, apart, shifts_apart)``."""
 
 
 def _define_ask_for(typing: Any, x: Any, start: Any, count: Any) -> Any:

@@ -14,8 +14,7 @@ The last pixels of a run that do not fill a window are masked in a window that m
 row.
 
 Several rows may be taken at once, so that the sums of a block go to memory and come back for a part of the rows only:
-in cells 64 pixels wide that costs as much as all products. With 16 bits, whose products are slower, it pays in such
-cells alone. Memory is read in order either way.
+in cells 64 pixels wide that costs as much as all products.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from gpu_stackcorr.threads import allowed_threads
 from . import centred_sums, integer_sums
 from .block_sums import CENTRED_SLICES, centre_valid, count_valid, fill_invalid, sum_centred, sum_integers
 from .cell_moments import float_moments, integer_moments
-from .cells import Grid, grid_of
+from .cells import Ends, Grid, grid_of
 from .flat_images import as_bytes, flatten, is_flat
 from .parallel import cut, run
 from .vectors import has_byte_products
@@ -90,23 +90,24 @@ class Prepared:
 
 def _grouped(
     references: Sequence[Array], slices: Array, mask: Array | None, tiles: Edges | Sequence[Edges] | None
-) -> list[tuple[list[int], Array | None, Edges]]:
-    """Return the numbers of the references of each group, with their mask and cells."""
+) -> list[tuple[list[int], Array | None, tuple[Ends, Ends]]]:
+    """Return the numbers of the references of each group, with their mask and the edges of their cells."""
     per_reference = mask is not None and mask.ndim == 3
-    groups: dict[Any, tuple[list[int], Array | None, Edges]] = {}
+    groups: dict[Any, tuple[list[int], Array | None, tuple[Ends, Ends]]] = {}
     for k, reference in enumerate(references):
         own = cast(Array, mask)[k] if per_reference else mask
         if tiles is None:
-            edges = cast(Edges, tuple(np.array([0, n]) for n in slices.shape[1:]))
+            edges = (0, slices.shape[1]), (0, slices.shape[2])
         else:
-            edges = cast(Edges, tiles[k] if isinstance(tiles[0], tuple) else tiles)
-        key = (reference.dtype, k if per_reference else 0, *(tuple(ends.tolist()) for ends in edges))
+            y, x = cast(Edges, tiles[k] if isinstance(tiles[0], tuple) else tiles)
+            edges = tuple(y.tolist()), tuple(x.tolist())
+        key = reference.dtype, k if per_reference else 0, edges
         groups.setdefault(key, ([], own, edges))[0].append(k)
     return list(groups.values())
 
 
 def _group_of(
-    references: list[Array], slices: Array, mask: Array | None, slice_mask: Array | None, edges: Edges
+    references: list[Array], slices: Array, mask: Array | None, slice_mask: Array | None, edges: tuple[Ends, Ends]
 ) -> _Group:
     """Return a group with exact sums where all its images allow that."""
     exact = all(image.dtype.newbyteorder("=") in EXACT_DTYPES for image in (references[0], slices))
@@ -164,11 +165,16 @@ class _Group(ABC):
     xy: Array
 
     def __init__(
-        self, references: list[Array], slices: Array, mask: Array | None, slice_mask: Array | None, edges: Edges
+        self,
+        references: list[Array],
+        slices: Array,
+        mask: Array | None,
+        slice_mask: Array | None,
+        edges: tuple[Ends, Ends],
     ) -> None:
         self.references, self.slices = [as_bytes(image) for image in references], as_bytes(slices)
         self.lanes, keep_dtype = self._windows()
-        self.grid: Grid = grid_of(edges, self.lanes, keep_dtype)
+        self.grid: Grid = grid_of(*edges, self.lanes, keep_dtype)
         self.own_mask, self.slice_masks = mask, slice_mask
         if slice_mask is not None and slice_mask.ndim == 2:
             self.own_mask = slice_mask if mask is None else mask & slice_mask
@@ -249,7 +255,7 @@ class _Group(ABC):
     def _prepare_references(self, n: int, mask: Array | None) -> tuple[_Source, NDArray[np.float64]]:
         """Take the sums of the references alone under a mask, the n-th; return them and their shifts."""
         if mask is None:
-            self.counts[n] = self.grid.pixels()
+            self.counts[n] = self.grid.pixels
         else:
             mask = _as_loops_take(mask)
             count_valid(mask, self.grid.rows, self.grid.columns, self.counts[n])
