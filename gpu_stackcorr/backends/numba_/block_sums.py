@@ -35,39 +35,39 @@ AHEAD_BYTES = 16384
 """The same at most: in long rows, which the nearest cache would not hold, some in the same row."""
 
 _WORDS = integer_sums.WORDS
-_INTEGER_ROWS, _FEWER_ROWS = integer_sums.ROWS, integer_sums.FEWER_ROWS
 _LANES = centred_sums.WORDS
 _ROWS = centred_sums.ROWS
 
 
-@jit
-def _rows_at_once(columns, narrow, references):  # type: ignore[no-untyped-def]
-    """Return how many rows of integers to take at once; `narrow` says that both images are bytes.
+def rows_at_once(widest: int, narrow: bool, references: int) -> int:
+    """Return how many rows of integers to take at once, of blocks of so many windows at most.
 
-    In rows of many windows one alone: uint8 took a tenth longer with four, which are read from memory more slowly.
+    `narrow` says that both images are bytes. In rows of many windows one alone: uint8 took a tenth longer with four,
+    which are read from memory more slowly.
     """
     if references >= 2:
-        return _FEWER_ROWS if narrow else 1
-    if np.max(columns[:, 2]) >= NARROW_WINDOWS:
+        return integer_sums.FEWER_ROWS if narrow else 1
+    if widest >= NARROW_WINDOWS:
         return 1
-    return _INTEGER_ROWS if narrow else _FEWER_ROWS
+    return integer_sums.ROWS if narrow else integer_sums.FEWER_ROWS
 
 
 @jit
 def sum_integers(  # type: ignore[no-untyped-def]
-    y, y_place, x, x_place, references, rows, columns, keep, part, offsets, counts, sums_x, sums_y, sums_yy, sums_xy
-) -> None:
+    y, y_place, x, x_place, references, rows, columns, keep, part, step, offsets, counts, sums_x, sums_y, sums_yy,
+    sums_xy,
+) -> None:  # fmt: skip
     """Write the sums of y, yy and, for each reference, xy over the bands of some slices.
 
     `y_place` and `x_place` hold an origin, the stride of slices or references and that of rows; `part` the first and
-    last slice and the first and last band; `offsets` what the loops subtract from y and from x; `counts` the pixels of
-    the blocks, and `sums_x` the sums of the references over them. Without references pass y as x.
+    last slice and the first and last band; `step` rows are taken at once; `offsets` is what the loops subtract from y
+    and from x; `counts` the pixels of the blocks, and `sums_x` the sums of the references over them. Without references
+    pass y as x.
     """
     blocks = len(columns)
     size = _WORDS * (2 + max(references, 1))
     lanes = np.empty(SLICES * blocks * size, np.int64)
-    narrow = y.itemsize == 1 and x.itemsize == 1
-    step, ahead = _rows_at_once(columns, narrow, references), BYTE_AHEAD_ROWS if narrow else AHEAD_ROWS
+    ahead = BYTE_AHEAD_ROWS if y.itemsize == 1 and x.itemsize == 1 else AHEAD_ROWS
     y_step, x_step = y_place[2], x_place[2]
     y_ahead = min(ahead * y_step, AHEAD_BYTES // y.itemsize)
     x_ahead = min(max(step, AHEAD_ROWS) * x_step, AHEAD_BYTES // x.itemsize)

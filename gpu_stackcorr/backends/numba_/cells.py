@@ -28,6 +28,8 @@ class Grid(NamedTuple):
     ----------
     width : int
         Columns that a row must have in memory: at least those of a window.
+    widest : int
+        Whole windows of the widest block.
     rows : (bands + 1,) int64 array
         Where bands begin, and the last one ends.
     row_cells, column_cells : (cells + 1,) int64 arrays
@@ -42,6 +44,7 @@ class Grid(NamedTuple):
     """
 
     width: int
+    widest: int
     rows: Indices
     row_cells: Indices
     column_cells: Indices
@@ -81,10 +84,10 @@ def grid_of(y_edges: Ends, x_edges: Ends, lanes: int, dtype: type) -> Grid:
             position = rest + np.arange(lanes)
             masks.append(-((position >= stop - left) & (position < stop)).astype(dtype))
     keep = np.concatenate(masks) if masks else np.zeros(lanes, dtype)
-    grid = Grid(width, rows, row_cells, column_cells, columns, keep, np.outer(np.diff(rows), columns[:, 1]))
-    for array in grid[1:]:
+    arrays = rows, row_cells, column_cells, columns, keep, np.outer(np.diff(rows), columns[:, 1])
+    for array in arrays:
         array.flags.writeable = False  # they are shared by all who ask for the same grid
-    return grid
+    return Grid(width, int(columns[:, 2].max()), *arrays)
 
 
 def _refine(edges: Ends, longest: int) -> tuple[Indices, Indices]:

@@ -21,7 +21,7 @@ from gpu_stackcorr.moments import EXACT_DTYPES, Moments
 from gpu_stackcorr.threads import allowed_threads
 
 from . import centred_sums, integer_sums
-from .block_sums import CENTRED_SLICES, centre_valid, count_valid, fill_invalid, sum_centred, sum_integers
+from .block_sums import CENTRED_SLICES, centre_valid, count_valid, fill_invalid, rows_at_once, sum_centred, sum_integers
 from .cell_moments import float_moments, integer_moments
 from .cells import Ends, Grid, grid_of
 from .flat_images import as_bytes, flatten, is_flat
@@ -317,8 +317,9 @@ class _Integers(_Group):
         self, y: _Source, x: _Source, references: int, part: Any, n: int, y_shift: Any, x_shift: Any, *sums: Any
     ) -> None:
         grid, offsets = self.grid, (_offset(y.values), _offset(x.values))
+        step = rows_at_once(grid.widest, y.values.itemsize == x.values.itemsize == 1, references)
         sum_integers(
-            y.values, y.place, x.values, x.place, references, grid.rows, grid.columns, grid.keep, part, offsets,
+            y.values, y.place, x.values, x.place, references, grid.rows, grid.columns, grid.keep, part, step, offsets,
             self.counts[n], self.x_sums[0][:, n], *sums,
         )  # fmt: skip
 
