@@ -126,6 +126,16 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return CudaToHost() if name == "cuda" else get_backend(name)
 
 
+@pytest.fixture
+def chosen_backend(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have functions that are given no backend take that of the test, if it has one."""
+    if "backend" not in request.fixturenames:
+        yield
+        return
+    with arrays.use_backend(request.getfixturevalue("backend").name):
+        yield
+
+
 class CudaToHost(CudaBackend):
     """The ``cuda`` backend with all results on the host: it leaves on the device what is made from a seed alone."""
 

@@ -102,17 +102,28 @@ def test_views_are_read_where_they_lie(dtype):
         compare([slices[1][::-1], slices[0]], slices)
 
 
+@pytest.mark.parametrize("references", [3, 6])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
-def test_a_pair_depends_on_nothing_else(dtype):
+def test_a_pair_depends_on_nothing_else(dtype, references):
     slices = images((7, 65, 130), dtype)
     edges = np.array([0, 30, 65]), np.array([0, 64, 130])
-    together = COMPILED.moments(list(slices[:3]), slices, tiles=edges)
-    for k in range(3):
+    together = COMPILED.moments(list(slices[:references]), slices, tiles=edges)
+    for k in range(references):
         for n in range(len(slices)):
             (alone,) = COMPILED.moments([slices[k]], slices[n : n + 1], tiles=edges)
             same = together[k][n : n + 1]
             assert [a.tobytes() for a in alone.arrays()] == [a.tobytes() for a in same.arrays()]
             assert [a.tobytes() for a in alone.cells.arrays()] == [a.tobytes() for a in same.cells.arrays()]
+
+
+@pytest.mark.parametrize("references", [1, 4, 6])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_image_with_itself_has_the_same_sums(dtype, references):
+    slices = images((6, 65, 130), dtype)
+    edges = np.array([0, 31, 65]), np.array([0, 9, 130])
+    for k, moments in enumerate(COMPILED.moments(list(slices[:references]), slices, tiles=edges)):
+        for part in (moments, moments.cells):
+            assert part.ss_x[k].tobytes() == part.ss_y[k].tobytes() == part.ss_xy[k].tobytes()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -75,7 +75,7 @@ def test_a_run_leaves_a_folder(tmp_path):
     assert not [row for row in record["rows"] if row["failure"]]
     assert all(row["median"] > 0 and row["rounds"] for row in record["rows"])
     texts = [target["text"] for target in record["targets"]]
-    assert len(texts) == 2 * 2 + 2 * 1 + 2 * 2 + 2 * 3
+    assert len(texts) == 2 * 3 + 2 * 1 + 2 * 2 + 2 * 3
     figures = json.loads((tmp_path / "out" / "experiments.json").read_text())["figures"]
     assert {figure["group"] for figure in figures} == {"gather", "draw", "read", "warp", "moments", "warp_moments"}
     assert all(figure["value"] > 0 for figure in figures)

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from gpu_stackcorr import intervals, stack_correlation
 from gpu_stackcorr.arrays import get_backend
-from gpu_stackcorr.backends.base import Array
+from gpu_stackcorr.backends.base import Array, Edges
 from gpu_stackcorr.backends.cuda_.block_sums import IntegerSums
 from gpu_stackcorr.backends.cuda_.cell_totals import Found
 from gpu_stackcorr.displacement_fields import displacement_streams
@@ -81,7 +81,8 @@ def moments_case(name: str, shape: tuple[int, int, int]) -> Case:
     """Return moments of uint8 slices with tiles, beside products of matrices and corrcoef."""
     engine = get_backend("cuda")
     slices = uniform((fitting(shape[0], shape[1] * shape[2], share=0.4), *shape[1:]), "uint8")
-    tiles, part = intervals.cell_edges(shape[1:]), cupy.asnumpy(slices[:PART])
+    tiles, whole = intervals.cell_edges(shape[1:]), (np.array([0, shape[1]]), np.array([0, shape[2]]))
+    part = cupy.asnumpy(slices[:PART])
     exact = get_backend("numpy").moments([part[0]], part)[0].correlation()
 
     def first(count: int) -> list[Array]:
@@ -91,10 +92,10 @@ def moments_case(name: str, shape: tuple[int, int, int]) -> Case:
         references = first(count)
         return lambda: engine.moments(references, slices, **how)[0].correlation()
 
-    def left(count: int) -> Any:
+    def left(count: int, edges: Edges = tiles) -> Any:
         """Return what leaves the moments of cells, and of the whole, on the device."""
         references = first(count)
-        return lambda: IntegerSums(engine.device, references, slices.shape, slices.dtype, tiles, [], None).of_slab(
+        return lambda: IntegerSums(engine.device, references, slices.shape, slices.dtype, edges, [], None).of_slab(
             0, slices
         )
 
@@ -125,6 +126,7 @@ def moments_case(name: str, shape: tuple[int, int, int]) -> Case:
     contestants = [
         Contestant(f"{OURS}, tiles, left on the device", left(1), error_of_left, 0.0, n_bytes),
         Contestant(f"{OURS}, 4 references, tiles, left there", left(4), error_of_left, 0.0, n_bytes),
+        Contestant(f"{OURS}, left there", left(1, whole), error_of_left, 0.0, n_bytes),
         Contestant(f"{OURS}, tiles", ours(1, tiles=tiles), error, 0.0, n_bytes),
         Contestant(f"{OURS}, 4 references, tiles", ours(4, tiles=tiles), error, 0.0, n_bytes),
         Contestant(f"{OURS}", ours(1), error, 0.0, n_bytes),
@@ -138,6 +140,12 @@ def moments_case(name: str, shape: tuple[int, int, int]) -> Case:
         Target(
             "4 references: times one",
             ratio(f"{OURS}, 4 references, tiles, left there", f"{OURS}, tiles, left on the device"),
+            1.2,
+            False,
+        ),
+        Target(
+            "tiles: times without, left there",
+            ratio(f"{OURS}, tiles, left on the device", f"{OURS}, left there"),
             1.2,
             False,
         ),

@@ -96,15 +96,15 @@ class _Image(NamedTuple):
 
     def deviations(self, builder: Any, row: Any, first: Any, shift: Any, mask: Any) -> Any:
         """Return a window of a row less its shift, 0 where a mask is 0."""
-        pixels = load(builder, self._window(builder, row, first), vector(self.float, LANES))
-        values = builder.fsub(builder.fpext(pixels, _VECTOR) if self.float == F32 else pixels, shift)
+        pixels = load(builder, self._window(builder, row, first), vector(self.real, LANES))
+        values = builder.fsub(builder.fpext(pixels, _VECTOR) if self.real == F32 else pixels, shift)
         if mask is None:
             return values
         return builder.bitcast(builder.and_(builder.bitcast(values, mask.type), mask), _VECTOR)
 
     @property
-    def float(self) -> Any:
-        """The type of its pixels, to LLVM."""
+    def real(self) -> Any:
+        """The type of its pixels in LLVM."""
         return F32 if self.kind.bitwidth == 32 else F64
 
     def _window(self, builder: Any, row: Any, first: Any) -> Any:
@@ -118,7 +118,8 @@ def _rows(context: Any, builder: Any, signature: Any, arguments: Any, *, of_y: b
     count, columns, keep, lanes, places = arguments[6:]
     start, size, offset = (builder.extract_value(places, i) for i in range(3))
     y, x = (_Image.of(context, builder, kinds[i : i + 3], arguments[i : i + 3]) for i in (0, 3))
-    xs = [x.beside(builder, k, arguments[4]) if k else x for k in range(references)]
+    x_places = arguments[4]
+    xs = [x.beside(builder, k, x_places) if k else x for k in range(references)]
     parts = {f"xy {k}": builder.add(offset, ir.Constant(I64, k * WORDS)) for k in range(references)}
     if of_y:
         parts |= {"y": ir.Constant(I64, 0), "yy": ir.Constant(I64, WORDS)}
