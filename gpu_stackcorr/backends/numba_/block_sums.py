@@ -21,15 +21,15 @@ SLICES = 2
 """Slices of integers that are read side by side, so that the rows of references are taken from the nearest cache."""
 
 CENTRED_SLICES = 8
-"""The same of floats. With two, four references took 2.9 times as long as one in float32, and float64 a tenth longer,
-on two cores of a Zen 5."""
+"""The same of floats. With two, eight references took 1.2 times as long in float32, 1.5 times in float64, on two cores
+of a Zen 5."""
 
 NARROW_WINDOWS = 8
 """Windows below which a row of a block is short beside what it takes to keep its sums."""
 
 AHEAD_ROWS, BYTE_AHEAD_ROWS = 2, 8
 """How many rows ahead of a sum pixels are asked for, and those of slices where both images are bytes. Without
-that uint8 takes 1.3 times as long on a Zen 3; two rows of bytes in place of eight, a tenth longer on a Zen 5."""
+that uint8 takes 1.3 times as long on a Zen 3, and with two rows in place of eight up to 1.2 times on a Zen 5."""
 
 AHEAD_BYTES = 16384
 """The same at most: in long rows, which the nearest cache would not hold, some in the same row."""
@@ -42,8 +42,8 @@ _ROWS = centred_sums.ROWS
 def rows_at_once(widest: int, narrow: bool, references: int) -> int:
     """Return how many rows of integers to take at once, of blocks of so many windows at most.
 
-    `narrow` says that both images are bytes. In rows of many windows one alone: uint8 took a tenth longer with four,
-    which are read from memory more slowly.
+    `narrow` says that both images are bytes. In rows of many windows one alone: with four, which are read from memory
+    more slowly, uint8 took 1.1 times as long.
     """
     if references >= 2:
         return integer_sums.FEWER_ROWS if narrow else 1
