@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from counting import Counting
 
 import gpu_stackcorr
 from gpu_stackcorr import arrays, available_backends, backends, get_backend, use_backend
@@ -338,18 +339,6 @@ def test_torch_tensors_come_back_as_tensors():
 
 
 # Stacks.
-
-
-class Counting:
-    """A source with shape, dtype and slicing along z, which counts how often each slice is read."""
-
-    def __init__(self, array):
-        self.array, self.shape, self.dtype = array, array.shape, array.dtype
-        self.reads = np.zeros(len(array), int)
-
-    def __getitem__(self, key):
-        self.reads[key] += 1
-        return self.array[key].copy()
 
 
 def stack_of(n=5, shape=(3, 4), dtype=np.uint8):

@@ -24,9 +24,6 @@ from gpu_stackcorr.transforms import (
 pytestmark = pytest.mark.usefixtures("chosen_backend")
 
 
-# NaN, constant slices, masks.
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nan_is_left_out_of_its_pair(backend, dtype):
     stack = stack_of(dtype, n=5)

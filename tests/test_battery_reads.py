@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from counting import Counting
 from transforms_by_hand import ELASTIC, TRANSFORMS, by_hand, one, root, stack_of
 
 from gpu_stackcorr import battery, elastic_transform, measurement, stack_correlation, transform_battery, use_backend
@@ -19,18 +20,6 @@ pytestmark = pytest.mark.usefixtures("chosen_backend")
 
 
 # One read, any slabs, any number of threads.
-
-
-class Counting:
-    """A lazy source that counts how often each slice is read."""
-
-    def __init__(self, array):
-        self.array, self.shape, self.dtype = array, array.shape, array.dtype
-        self.reads = np.zeros(len(array), int)
-
-    def __getitem__(self, key):
-        self.reads[key] += 1
-        return self.array[key].copy()
 
 
 @pytest.mark.parametrize("nan_policy", ["raise", "omit", "propagate"])
