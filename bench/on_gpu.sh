@@ -82,7 +82,7 @@ mv "$folder/code_of_tests" "$folder/code" 2>/dev/null
 for tool in memcheck racecheck; do
   if command -v compute-sanitizer >/dev/null; then
     # Without CuPy's pool an array ends where its memory ends.
-    CUDA_NO_POOL=1 part "$tool" 60 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+    CUDA_NO_POOL=1 part "$tool" 100 compute-sanitizer --tool "$tool" --error-exitcode 9 \
       "$python" -m pytest -q -m gpu -p no:cacheprovider tests/test_cuda_arrays.py -k "${checked[$tool]}"
   else
     printf '%s\t-\t0\n' "$tool" >>"$folder/parts.tsv"

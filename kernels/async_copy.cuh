@@ -19,6 +19,13 @@ template <int BYTES> __device__ __forceinline__ void copy_async(Shared to, const
   asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(to), "l"(from), "n"(BYTES) : "memory");
 }
 
+// 16 bytes that are read once, past L1; or 0 in their place, where nothing is read.
+__device__ __forceinline__ void copy_or_clear(uint4* to, const uint4* from, bool is_read) {
+  const int bytes = is_read ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)
+               : "memory");
+}
+
 // An address as it is: else it is made anew from its parts for each of several copies.
 __device__ __forceinline__ const char* settled(const void* address) {
   const char* same = (const char*)address;
@@ -48,6 +55,9 @@ template <int BYTES> struct __align__(BYTES) Bytes { u32 word[BYTES / 4]; };
 
 template <int BYTES> __device__ __forceinline__ void copy_async(Shared to, const void* from) {
   *(Bytes<BYTES>*)to = *(const Bytes<BYTES>*)from;
+}
+__device__ __forceinline__ void copy_or_clear(uint4* to, const uint4* from, bool is_read) {
+  *to = is_read ? __ldcs(from) : make_uint4(0, 0, 0, 0);
 }
 __device__ __forceinline__ const char* settled(const void* address) { return (const char*)address; }
 __device__ __forceinline__ int settled(int number) { return number; }

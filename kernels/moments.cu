@@ -2,242 +2,163 @@
 //
 //   per block of pixels:  sum y, sum y^2 and sum x_k y by dp4a, of 16 bits as two planes of bytes
 //
-// Layout  Images are C-contiguous, (height, width). Cells are cut into blocks, each a box of pixels that one warp sums:
-//         block row i begins at rows[i], block column j at columns[j]; its number is i * block_columns + j. A row of a
-//         block has at most 32 units of 16 bytes.
-// Stages  `sum_integers` here, `sum_centred` and `sum_pairs` of moments_floats.cu write the sums of blocks;
-//         `total_cells` of moments_total.cu makes cells of them. Both in a fixed order that depends on sizes and edges
-//         alone: the bits of a pair know neither the other slices nor the other references. No atomics.
-// Launch  grid (blocks / (WARPS / slice_warps), N / (slice_warps * S)), strided over; block 32 * WARPS. slice_warps
-//         warps of a thread block take the same block of further slices, so that references come from L1; with few
-//         slices fewer do, and the others take the next blocks: the work is spread the same for 4 slices as for 1000.
+// Here rows begin on 16 bytes; moments_shifted.cu has rows that begin anywhere.
+//
+// Layout  Images are C-contiguous, (height, width). Cells are cut into blocks, each a box of pixels: block row i begins
+//         at rows[i], block column j at columns[j]; its number is i * block_columns + j.
+// Stages  `sum_units` here, `sum_shifted`, and `sum_centred` and `sum_pairs` of moments_floats.cu write the sums of
+//         blocks; `total_cells` of moments_total.cu makes cells of them. Both in a fixed order that depends on sizes
+//         and edges alone: the bits of a pair know neither the other slices nor the other references. No atomics.
+// Item    what a warp takes at once: neighbouring blocks of a block row that fill its lanes, so that what it loads is
+//         512 bytes of a row wherever a row is that long. A lane owns a unit of 16 bytes of a block, so that sums of
+//         different blocks stay apart until the last row; where two blocks share a unit, a lane of each loads it.
+// Launch  grid (items / (WARPS / slice_warps), N / (slice_warps * S)), strided over; block 32 * WARPS. slice_warps
+//         warps of a thread block take the same item of further slices, so that references come from L1; with few
+//         slices fewer do, and the others take the next items: the work is spread the same for 4 slices as for 1000.
 //         No shared memory, no barriers.
-// Floor   Bytes: those of the slices, once; the sums of blocks are 24 + 8 K bytes in 8 KiB. On an H200 (132
+// Floor   Bytes: those of the slices, once; the sums of blocks are 24 + 8 K bytes in 3 KiB. On an H200 (132
 //         multiprocessors, 1.98 GHz, 4.2 TB/s copied) 2 GB of uint8 are 0.48 ms. dp4a has half the rate of others and
 //         takes 38 % of its own at that speed at uint8, K = 4, and 67 % at uint16.
-// Took    0.54 ms there of 2 GB in 2600 slices with cells of 48 x 64: memory 80 % busy, L2 91 %, issue slots 52 %. With
-//         half lines of memory a load, and a copy between the sets of registers, which waits for what is on its way,
-//         0.67; with a warp that takes one pair of slices and ends 0.78. K = 4 took 0.80 with one row a turn. With two,
-//         as it is now, it has not been measured; nor has what loads no turn ahead, as K = 4 of 16 bits.
+#include "async_copy.cuh"
 #include "block_sums.cuh"
-#include "byte_planes.cuh"
+#include "integer_sums.cuh"
 
-// Sums over a block of bytes fit into 32 bits, also two of them: 2 * 255^2 * 16384 < 2^32. Those of 16-bit pixels do
-// not.
-template <int PLANES> struct BlockSum {
-  typedef u64 type;
-};
-template <> struct BlockSum<1> {
-  typedef u32 type;
+// What a lane owns of an item: the unit'th 16 bytes of every step'th row from `row` on, where they are of that block
+// column. The lanes of a block follow each other up to `stop`. A lane that owns nothing has a row beyond every image.
+struct Lane {
+  int block_column, unit, row, stop;
 };
 
-template <int PY, int PX> struct Product {  // sum x y, by the power of 256
-  u32 sum[PY + PX - 1];
-
-  __device__ __forceinline__ void add(const u32 (&y)[PY][4 / PY], const u32 (&x)[PX][4 / PY]) {
-#pragma unroll
-    for (int i = 0; i < PY * PX; i++) sum[i / PX + i % PX] = dot(y[i / PX], x[i % PX], sum[i / PX + i % PX]);
-  }
-  template <class Sum> __device__ __forceinline__ Sum total() const {
-    Sum value = 0;
-#pragma unroll
-    for (int i = 0; i < PY + PX - 1; i++) value += (Sum)sum[i] << 8 * i;
-    return value;
-  }
-};
-
-template <int P> struct Power {  // sum y and sum y^2
-  u32 plane_sum[P], plane_square[P], mixed;
-
-  __device__ __forceinline__ void add(const u32 (&y)[P][4 / P]) {
-#pragma unroll
-    for (int i = 0; i < P; i++) {
-#pragma unroll
-      for (int j = 0; j < 4 / P; j++) plane_sum[i] = __dp4a(y[i][j], 0x01010101u, plane_sum[i]);
-      plane_square[i] = dot(y[i], y[i], plane_square[i]);
-    }
-    if (P == 2) mixed = dot(y[0], y[P - 1], mixed);
-  }
-  template <class Sum> __device__ __forceinline__ Sum sum() const {
-    return P == 1 ? (Sum)plane_sum[0] : (Sum)plane_sum[0] + ((Sum)plane_sum[P - 1] << 8);
-  }
-  template <class Sum> __device__ __forceinline__ Sum square() const {
-    return P == 1 ? (Sum)plane_square[0]
-                  : (Sum)plane_square[0] + ((Sum)mixed << 9) + ((Sum)plane_square[P - 1] << 16);
-  }
-};
-
-// Rows that a lane takes at once: DEPTH of S slices from `first` on. `begin` is where the first of them begin.
-template <int S> struct Turn {
+// A row of an item and the first of the S slices that a warp takes it of.
+struct Turn {
   i64 first;
-  int number, row;
-  u64 begin[S];
+  int row;
 };
+
+// A multiprocessor holds 24 warps, or 16 of those with many sums; what is on the way to shared memory fits to either.
+template <int PY, int PX, int K, int S> struct Room {
+  static constexpr bool LIGHT = PY * PX * K * S <= 8;
+  static constexpr int BLOCKS = LIGHT ? 3 : 2, STAGES = (LIGHT ? 8 : 12) / S;
+};
+
+// Of COUNT values, the sum over the lanes from a lane to `stop`, in turns whose number the longest block decides.
+template <int COUNT, class T> __device__ __forceinline__ void add_up_to(T (&value)[COUNT], int lane, int stop) {
+  for (int distance = 1; __any_sync(ALL, lane + distance < stop); distance *= 2)
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+      const T other = __shfl_down_sync(ALL, value[i], distance);
+      if (lane + distance < stop) value[i] += other;
+    }
+}
 
 // Sums over blocks of integers of PY bytes, less than nothing being none: signed pixels come with their highest bit
 // turned by `flip`, which adds 2^(8 PY - 1) to them; `total_cells` takes that back.
 //
 // Layout  references (K, PX, plane) bytes, the planes of a reference apart, prepared by `split_bytes` with the same
-//         turn; alone (N, blocks), products (references, N, blocks). ALIGNED: every row of y begins on 16 bytes and
-//         every row of x on 16 / PY. Otherwise a unit of y is cut where its row begins, x is shifted to it, and both
-//         may begin anywhere; 16 bytes before and behind all references may then be read.
-// Item    what a warp takes at once: a block, or two that lie side by side where `together` is 2, so that what it loads
-//         of a row is a whole line of 128 bytes: half lines cost as many look-ups in L2. Their edges are then on units.
-// Thread  lane l takes unit l % units of rows l / units, l / units + 32 / units, ...: DEPTH of them of S slices are a
-//         turn, and the words of the next turn, of these slices or of the warp's next ones, are on their way while one
-//         is added up. Bytes of a unit that belong to other cells are set to 0.
-template <int PY, int PX, int K, int S, bool ALIGNED>
-__global__ void __launch_bounds__(32 * WARPS, 2)
-    sum_integers(const u8* __restrict__ slices, const u8* __restrict__ references, i64 plane, int reference_count,
-                 const int* __restrict__ rows, const int* __restrict__ columns, int block_columns, i64 blocks,
-                 int height, int width, i64 slice_count, int slice_warps, int together, u32 flip,
-                 Alone<i64>* __restrict__ alone, i64* __restrict__ products) {
-  constexpr bool AHEAD = K * PX * PY <= 4;  // the next turn is loaded before this one is added up, if registers do
-  constexpr int DEPTH = !ALIGNED && AHEAD ? 1 : 2, COUNT = power_of_two(S * (2 + K));
+//         turn, each row of a plane on 16 / PY bytes; lanes (items of a row, 32); alone (N, blocks), products
+//         (references, N, blocks).
+// Thread  A turn is the lane's unit of a row of S slices. Those of the STAGES - 1 next turns, of these slices or of the
+//         warp's next ones, are on their way to its own places of shared memory while one is added up: no registers
+//         wait for them. Bytes of a unit that belong to other cells are masked.
+template <int PY, int PX, int K, int S>
+__global__ void __launch_bounds__(32 * WARPS, Room<PY, PX, K, S>::BLOCKS)
+    sum_units(const u8* __restrict__ slices, const u8* __restrict__ references, i64 plane, int reference_count,
+              const int* __restrict__ rows, const int* __restrict__ columns, int block_columns, i64 blocks, int height,
+              int width, i64 slice_count, int slice_warps, const Lane* __restrict__ lanes, int row_items, int step,
+              u32 flip, Alone<i64>* __restrict__ alone, i64* __restrict__ products) {
+  constexpr int STAGES = Room<PY, PX, K, S>::STAGES, COUNT = 2 + K;
   typedef typename BlockSum<PY * PX>::type Sum;
+  __shared__ uint4 words[STAGES * S][32 * WARPS];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, spread = WARPS / slice_warps;
-  const u64 begin = (u64)slices, end = begin + (u64)slice_count * height * width * PY;
+  const i64 row_bytes = (i64)width * PY, slice_bytes = height * row_bytes;
+  const i64 own_slices = ((i64)blockIdx.y * slice_warps + warp % slice_warps) * S;
   const i64 stride = (i64)gridDim.y * slice_warps * S;
-  const int row_items = (block_columns + together - 1) / together;
   const i64 items = blocks / max(1, block_columns) * row_items;
   for (i64 item = (i64)blockIdx.x * spread + warp / slice_warps; item < items; item += (i64)gridDim.x * spread) {
-    const int block_row = (int)(item / row_items), block_column = (int)(item % row_items) * together;
-    const int top = rows[block_row], bottom = rows[block_row + 1];
-    const int left = columns[block_column], middle = columns[block_column + 1];
-    const int right = columns[min(block_column + together, block_columns)];
-    // Units of a row; where rows begin anywhere, as many as a row of that length can touch.
-    const int first_unit = ALIGNED ? left * PY / WORD : 0;
-    const int touched = ALIGNED ? (right * PY + WORD - 1) / WORD - first_unit
-                                : ((right - left) * PY + 2 * WORD - 1 - PY) / WORD;
-    const int units = max(1, touched), step = 32 / units, unit = lane % units;
-    const bool has_rows = lane / units < step;
-    const int own = has_rows ? lane / units : 0;  // the first of the lane's rows, from a turn's first
-    const bool is_second = together > 1 && (first_unit + unit) * WORD >= middle * PY;
+    const int block_row = (int)(item / row_items), top = rows[block_row], bottom = rows[block_row + 1];
+    const Lane own = lanes[item % row_items * 32 + lane];
+    const int left = columns[own.block_column] * PY - own.unit * WORD;
+    const int right = columns[own.block_column + 1] * PY - own.unit * WORD;
+    u32 mask[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) mask[i] = bytes_below(right - 4 * i) & ~bytes_below(left - 4 * i);
 
-    const int turns = max(1, (bottom - top + step * DEPTH - 1) / (step * DEPTH));
-    const i64 row_bytes = (i64)width * PY, step_bytes = step * row_bytes;
-
-    // Where the lane's first row of a turn begins, at the item's left; beyond the last slice in that one again.
-    const auto slices_from = [&](Turn<S>& turn, i64 first) {
-      turn.first = first, turn.number = 0, turn.row = top + own;
+    Turn added = {own_slices, top}, loaded = added;
+    const auto proceed = [&](Turn& turn) {
+      turn.row += step;
+      if (turn.row < bottom) return false;
+      turn = {turn.first + stride, top};
+      return true;
+    };
+    const auto load = [&](int stage) {
+      const int y = loaded.row + own.row;
+      const u8* const from = slices + loaded.first * slice_bytes + y * row_bytes + own.unit * WORD;
 #pragma unroll
       for (int s = 0; s < S; s++)
-        turn.begin[s] =
-            begin + (u64)((min(first + s, slice_count - 1) * height + turn.row) * row_bytes + (i64)left * PY);
-    };
-    // Bytes of a lane's unit that lie before a row of the item, and those before its end.
-    const auto bytes_before = [&](u64 row_begin) {
-      return ALIGNED ? left * PY % WORD - unit * WORD : (int)(row_begin % WORD) - unit * WORD;
-    };
-    const auto bytes_until = [&](int before) { return min(WORD, before + (right - left) * PY); };
-    const auto load = [&](uint4(&word)[DEPTH][S], const Turn<S>& turn) {
-#pragma unroll
-      for (int a = 0; a < DEPTH; a++)
-#pragma unroll
-        for (int s = 0; s < S; s++) {
-          const u64 row_begin = turn.begin[s] + a * step_bytes;
-          const int before = bytes_before(row_begin), low = max(0, before), high = bytes_until(before);
-          const u64 at = row_begin - (i64)before;
-          word[a][s] = make_uint4(0, 0, 0, 0);
-          if (has_rows && turn.row + a * step < bottom && low < high && turn.first < slice_count) {
-            const bool inside = ALIGNED || (at >= begin && at + WORD <= end);
-            word[a][s] = inside ? __ldcs((const uint4*)at) : load_border((const u8*)at, low, high);
-          }
-        }
+        copy_or_clear(&words[stage * S + s][threadIdx.x], (const uint4*)(from + s * slice_bytes),
+                      y < bottom && loaded.first + s < slice_count);
+      end_group();
+      proceed(loaded);
     };
 
     Power<PY> power[S] = {};
     Product<PY, PX> product[S][K] = {};
-    const auto add = [&](const uint4(&word)[DEPTH][S], const Turn<S>& turn) {
+    // The lane's words of references. A row that is not read stands at the first pixel, where there is something of x to
+    // be multiplied by 0.
+    const auto look_up = [&](u32(&x)[K][PX][4 / PY]) {
+      const int y = added.row + own.row;
+      const u8* const from = references + (y < bottom ? (i64)y * width + own.unit * (WORD / PY) : 0);
 #pragma unroll
-      for (int a = 0; a < DEPTH; a++) {
-        const int y = turn.row + a * step;
-        u32 bytes[S][PY][4 / PY];
-        i64 from[ALIGNED ? 1 : S];  // of x, at the first pixel of the unit
+      for (int k = 0; k < K; k++)
 #pragma unroll
-        for (int s = 0; s < S; s++) {
-          const int before = bytes_before(turn.begin[s] + a * step_bytes), low = max(0, before);
-          const int high = bytes_until(before);
-          const bool is_read = has_rows && y < bottom && low < high;
-          uint4 own_bytes = word[a][s];
-          own_bytes.x = (own_bytes.x ^ flip) & bytes_below(high) & ~bytes_below(low);
-          own_bytes.y = (own_bytes.y ^ flip) & bytes_below(high - 4) & ~bytes_below(low - 4);
-          own_bytes.z = (own_bytes.z ^ flip) & bytes_below(high - 8) & ~bytes_below(low - 8);
-          own_bytes.w = (own_bytes.w ^ flip) & bytes_below(high - 12) & ~bytes_below(low - 12);
-          if (!is_read) own_bytes = make_uint4(0, 0, 0, 0);
-          split(bytes[s], own_bytes);
-          power[s].add(bytes[s]);
-          // A unit that is not read stands at the first pixel, where there is something of x to be multiplied by 0.
-          if (!ALIGNED || s == 0)
-            from[ALIGNED ? 0 : s] = is_read ? (i64)y * width + left - before / PY
-                                            : ALIGNED ? 0 : (i64)top * width + left;
-        }
-#pragma unroll
-        for (int k = 0; k < K; k++) {
-          const u8* const reference = references + min(k, reference_count - 1) * PX * plane;
-          u32 x[PX][4 / PY];
-#pragma unroll
-          for (int s = 0; s < S; s++) {
-#pragma unroll
-            for (int p = 0; p < PX; p++) {
-              if (ALIGNED && s == 0) load_aligned(x[p], reference + p * plane + from[0]);
-              if (!ALIGNED) load_unaligned(x[p], reference + p * plane + from[ALIGNED ? 0 : s]);
-            }
-            product[s][k].add(bytes[s], x);
-          }
-        }
-      }
+        for (int p = 0; p < PX; p++)
+          load_aligned(x[k][p], from + (min(k, reference_count - 1) * PX + p) * plane);
     };
-
-    // What the lanes have of the slices of a turn, written; and from nothing again.
-    const auto finish = [&](const Turn<S>& turn) {
-      Sum total[COUNT] = {};
+    const auto add = [&](int stage, const u32(&x)[K][PX][4 / PY]) {
+      const u32 turned = added.row + own.row < bottom ? flip : 0;  // what is not read is 0
 #pragma unroll
       for (int s = 0; s < S; s++) {
-        total[s * (2 + K)] = power[s].template sum<Sum>();
-        total[s * (2 + K) + 1] = power[s].template square<Sum>();
-        power[s] = {};
+        const uint4 word = words[stage * S + s][threadIdx.x];
+        u32 bytes[PY][4 / PY];
+        split(bytes, make_uint4((word.x ^ turned) & mask[0], (word.y ^ turned) & mask[1],
+                                (word.z ^ turned) & mask[2], (word.w ^ turned) & mask[3]));
+        power[s].add(bytes);
 #pragma unroll
-        for (int k = 0; k < K; k++) {
-          total[s * (2 + K) + 2 + k] = product[s][k].template total<Sum>();
-          product[s][k] = {};
-        }
-      }
-#pragma unroll 1
-      for (int second = 0; second < together && block_column + second < block_columns; second++) {
-        Sum value[COUNT];
-#pragma unroll
-        for (int i = 0; i < COUNT; i++) value[i] = is_second == (second > 0) ? total[i] : Sum(0);
-        const i64 sum = (i64)warp_sums<COUNT>(value), block = (i64)block_row * block_columns + block_column + second;
-        write_sums<K, S>(sum, lane * COUNT, turn.first, slice_count, reference_count, block, blocks, alone, products);
+        for (int k = 0; k < K; k++) product[s][k].add(bytes, x[k]);
       }
     };
 
-    // Two sets of registers in turn: a copy from one to the other would wait for what is on its way.
-    uint4 word[AHEAD ? 2 : 1][DEPTH][S];
-    Turn<S> turn;
-    slices_from(turn, ((i64)blockIdx.y * slice_warps + warp % slice_warps) * S);
-    if (AHEAD) load(word[0], turn);
-#pragma unroll 1
-    while (turn.first < slice_count) {
+    // What the lanes have of these slices, written by the first of each block; and from nothing again.
+    const bool is_first = own.row == 0 && left >= 0;
+    const i64 block = (i64)block_row * block_columns + own.block_column;
+    const auto finish = [&](i64 first) {
 #pragma unroll
-      for (int half = 0; half < (AHEAD ? 2 : 1); half++) {
-        if (turn.first >= slice_count) break;
-        Turn<S> next = turn;
-        const bool is_last = turn.number == turns - 1;
-        if (is_last) {
-          slices_from(next, turn.first + stride);
-        } else {
-          next.number++, next.row += step * DEPTH;
+      for (int s = 0; s < S; s++) {
+        Sum value[COUNT] = {power[s].template sum<Sum>(), power[s].template square<Sum>()};
 #pragma unroll
-          for (int s = 0; s < S; s++) next.begin[s] += DEPTH * step_bytes;
-        }
-        load(word[AHEAD ? 1 - half : 0], AHEAD ? next : turn);
-        add(word[half], turn);
-        if (is_last) finish(turn);
-        turn = next;
+        for (int k = 0; k < K; k++) value[2 + k] = product[s][k].template total<Sum>(), product[s][k] = {};
+        power[s] = {};
+        add_up_to(value, lane, own.stop);
+        if (!is_first || first + s >= slice_count) continue;
+        const i64 at = (first + s) * blocks + block;
+        alone[at].sum = value[0], alone[at].square = value[1];
+#pragma unroll
+        for (int k = 0; k < K; k++)
+          if (k < reference_count) products[k * slice_count * blocks + at] = value[2 + k];
       }
+    };
+
+    for (int stage = 0; stage < STAGES - 1; stage++) load(stage);
+    for (int stage = 0; added.first < slice_count; stage = stage + 1 < STAGES ? stage + 1 : 0) {
+      u32 x[K][PX][4 / PY];
+      look_up(x);
+      load(stage > 0 ? stage - 1 : STAGES - 1);
+      wait_copies<STAGES - 1>();
+      add(stage, x);
+      const i64 first = added.first;
+      if (proceed(added)) finish(first);
     }
+    wait_copies<0>();  // of what lies beyond the last slice
   }
 }
 

@@ -16,7 +16,8 @@
 //         of floats alone the moments, in of_x (3, ...), of_y (2, ...) and of_xy. x_slices is 1 where what x has does
 //         not depend on the slice, else N; y_references is 1 where what y has does not depend on x, else K.
 // Launch  grid (cells, N, K), strided over; one thread block a cell and pair, of one warp or of WARPS. SMALL, for cells
-//         of few blocks: grid (cells / 256, N), block 256, a thread a cell. `add_cells`: grid (N, K), block 256.
+//         of few blocks: grid (cells / 256, N), block 256, a thread a cell; where whole_x is given, (1, N), and a
+//         thread block adds up what it has of a slice. `add_cells`, for what is left: grid (N, K), block 256.
 // Order   Thread t takes blocks t, t + threads, ...; then the lanes of a warp, then the warps. The number of threads
 //         depends on the number of blocks of a cell alone.
 // Floor   The sums of stage 1, once a reference, and the results: about 2 % of the bytes of slices of uint8 in cells of
@@ -40,6 +41,7 @@ template <> struct Cell<i64> {  // count, sum x, sum y, sum x^2, sum y^2, sum x 
   // Back from x + a and y + b to x and y, where the sums of x alone are those of x. What wraps around on the way comes
   // out right, since the result fits.
   __device__ __forceinline__ void move(i64 offset_x, i64 offset_y) {
+    if (!offset_x && !offset_y) return;
     const u64 n = v[0], a = offset_x, b = offset_y, x = v[1], y = v[2];
     v[2] = (i64)(y - n * b);
     v[4] = (i64)((u64)v[4] - 2 * b * y + n * b * b);
@@ -101,13 +103,6 @@ template <class T> struct Results {
   __device__ __forceinline__ i64 y_step() const { return y_references * slices * cells; }
 };
 
-// The integer nearest to sum / count, half upwards; counts are below 2^31. A quotient of floating point is one off at
-// most, and put right: integers of 64 bits are divided by a hundred instructions.
-__device__ __forceinline__ i64 nearest_mean(i64 sum, i64 count) {
-  const i64 quotient = __double2ll_rd((double)sum / (double)count + 0.5), rest = 2 * (sum - quotient * count) + count;
-  return quotient - (rest < 0) + (rest >= 2 * count);
-}
-
 __device__ __forceinline__ void write(const Cell<double>& cell, const Results<double>& to, i64 k, i64 n, i64 at) {
   const i64 x = to.x_at(k, n, at), y = to.y_at(k, n, at);
   if (to.has_x(n))
@@ -115,41 +110,82 @@ __device__ __forceinline__ void write(const Cell<double>& cell, const Results<do
   if (to.has_y(k)) to.of_y[y] = cell.v[2], to.of_y[y + to.y_step()] = cell.v[4];
   to.of_xy[y] = cell.v[5];
 }
-// Integers with moments as `Moments.from_sums` has them, operation by operation.
+
+// A count of pixels, fewer than 2^31, and what divides by it.
+struct Count {
+  int number, safe;
+  double pixels, share;
+
+  __device__ __forceinline__ explicit Count(i64 count)
+      : number((int)count), safe(max(number, 1)), pixels(safe), share(1.0 / pixels) {}
+  // a / pixels, rounded once: two of Newton's steps, as the first quotient may be two units off.
+  __device__ __forceinline__ double divide(double a) const {
+    double quotient = a * share;
+#pragma unroll
+    for (int i = 0; i < 2; i++) quotient = fma(fma(-quotient, pixels, a), share, quotient);
+    return quotient;
+  }
+};
+
+// A sum of pixels of 16 bits, and what is left of it about the integer nearest to their mean, half upwards.
+struct About {
+  i64 sum, rest;
+  int near;
+  double mean;  // of what is left
+
+  __device__ __forceinline__ About(i64 sum, const Count& count) : sum(sum) {
+    // A product of floating point is one off at most, and put right: integers of 64 bits are divided by a hundred
+    // instructions.
+    near = __double2int_rd((double)sum * count.share + 0.5);
+    const i64 twice = 2 * (sum - (i64)near * count.safe) + count.safe;
+    near += (twice >= 2 * (i64)count.safe) - (twice < 0);
+    rest = sum - (i64)near * count.number;
+    mean = count.divide((double)rest);
+  }
+};
+
+// Integers with moments as `Moments.from_sums` has them: about a and b, the integers nearest to their means,
+//   sum (y - b)^2 = sum y^2 - b (sum y + rest),  sum (x - a)(y - b) = sum x y - b sum x - a rest,  rest = sum (y - b).
+__device__ __forceinline__ double centred_square(const About& of, i64 square) {
+  return (double)(square - of.near * (of.sum + of.rest)) - (double)of.rest * of.mean;
+}
+__device__ __forceinline__ double centred_product(const About& x, const About& y, i64 product) {
+  return (double)(product - y.near * x.sum - x.near * y.rest) - (double)x.rest * y.mean;
+}
+__device__ __forceinline__ void write_x(const Results<i64>& to, i64 at, const Count& count, const About& x,
+                                        i64 square) {
+  to.of_x[at] = count.number, to.of_x[at + to.x_step()] = x.sum, to.of_x[at + 2 * to.x_step()] = square;
+  to.moments_of_x[at] = x.near + x.mean, to.moments_of_x[at + to.x_step()] = centred_square(x, square);
+}
+__device__ __forceinline__ void write_y(const Results<i64>& to, i64 at, const About& y, i64 square) {
+  to.of_y[at] = y.sum, to.of_y[at + to.y_step()] = square;
+  to.moments_of_y[at] = y.near + y.mean, to.moments_of_y[at + to.y_step()] = centred_square(y, square);
+}
 __device__ __forceinline__ void write(const Cell<i64>& cell, const Results<i64>& to, i64 k, i64 n, i64 at) {
-  const i64 count = cell.v[0], x = cell.v[1], y = cell.v[2], safe = max(count, 1ll);
-  const i64 shift_x = nearest_mean(x, safe), shift_y = nearest_mean(y, safe);
-  const double rest_x = (double)(x - count * shift_x), rest_y = (double)(y - count * shift_y);
-  const double mean_y = rest_y / (double)safe;
-  const u64 a = shift_x, b = shift_y, all = count;
-  const i64 x_place = to.x_at(k, n, at), y_place = to.y_at(k, n, at);
-  if (to.has_x(n)) {
-    const double mean_x = rest_x / (double)safe;
-    const i64 xx = (i64)((u64)cell.v[3] - 2 * a * (u64)x + all * a * a);
-    to.of_x[x_place] = count, to.of_x[x_place + to.x_step()] = x, to.of_x[x_place + 2 * to.x_step()] = cell.v[3];
-    to.moments_of_x[x_place] = (double)shift_x + mean_x;
-    to.moments_of_x[x_place + to.x_step()] = (double)xx - rest_x * mean_x;
-  }
-  if (to.has_y(k)) {
-    const i64 yy = (i64)((u64)cell.v[4] - 2 * b * (u64)y + all * b * b);
-    to.of_y[y_place] = y, to.of_y[y_place + to.y_step()] = cell.v[4];
-    to.moments_of_y[y_place] = (double)shift_y + mean_y;
-    to.moments_of_y[y_place + to.y_step()] = (double)yy - rest_y * mean_y;
-  }
-  to.of_xy[y_place] = cell.v[5];
-  to.moments_of_xy[y_place] = (double)(i64)((u64)cell.v[5] - b * (u64)x - a * (u64)y + all * a * b) - rest_x * mean_y;
+  const Count count(cell.v[0]);
+  const About x(cell.v[1], count), y(cell.v[2], count);
+  const i64 place = to.y_at(k, n, at);
+  if (to.has_x(n)) write_x(to, to.x_at(k, n, at), count, x, cell.v[3]);
+  if (to.has_y(k)) write_y(to, place, y, cell.v[4]);
+  to.of_xy[place] = cell.v[5], to.moments_of_xy[place] = centred_product(x, y, cell.v[5]);
 }
 
 // The blocks of one cell.
 struct Blocks {
-  int top, left, across, pitch;
-  i64 area;
+  int top, left, across, pitch, area;
 
-  __device__ __forceinline__ Blocks(const int* row_cells, const int* column_cells, i64 cell, int cells_x, int pitch)
+  __device__ __forceinline__ Blocks(const int* row_cells, const int* column_cells, int cell, int cells_x, int pitch)
       : top(row_cells[cell / cells_x]), left(column_cells[cell % cells_x]),
         across(column_cells[cell % cells_x + 1] - left), pitch(pitch),
-        area((i64)(row_cells[cell / cells_x + 1] - top) * across) {}
-  __device__ __forceinline__ i64 at(i64 i) const { return (top + i / across) * pitch + left + i % across; }
+        area((row_cells[cell / cells_x + 1] - top) * across) {}
+  __device__ __forceinline__ i64 at(int i) const { return (i64)(top + i / across) * pitch + left + i % across; }
+  template <class Take> __device__ __forceinline__ void for_each(const Take& take) const {
+    i64 row = (i64)top * pitch + left;
+#pragma unroll 1
+    for (int i = 0; i < area; i += across, row += pitch)
+#pragma unroll 1
+      for (i64 b = row, end = b + across; b < end; b++) take(b);
+  }
 };
 
 // What stage 1 wrote of a pair, by blocks.
@@ -160,36 +196,55 @@ template <class T> struct Pair {
 
   // The shifts of the first block that has pixels.
   __device__ __forceinline__ void take_shifts(const Blocks& blocks, T& shift_x, T& shift_y) const {
-    i64 first = 0;
+    int first = 0;
     while (first + 1 < blocks.area && !counts[blocks.at(first)]) first++;
     shift_x = blocks.area ? x[blocks.at(first)].shift : T(0);
     shift_y = blocks.area ? y[blocks.at(first)].shift : T(0);
   }
   // The sum of blocks `first`, `first` + `step`, ...
-  __device__ __forceinline__ Cell<T> sum(const Blocks& blocks, i64 first, i64 step, T from_x, T from_y) const {
+  __device__ __forceinline__ Cell<T> sum(const Blocks& blocks, int first, int step, T from_x, T from_y) const {
     Cell<T> total = {{0, 0, 0, 0, 0, 0}};
-    for (i64 i = first; i < blocks.area; i += step) {
+    for (int i = first; i < blocks.area; i += step) {
       const i64 b = blocks.at(i);
       total.add(Cell<T>::of(counts[b], x[b], y[b], products[b], from_x, from_y));
     }
     return total;
   }
+  // What x has in all blocks; and what y, and both, have there, added.
+  __device__ __forceinline__ Cell<T> sum_x(const Blocks& blocks) const {
+    Cell<T> total = {{0, 0, 0, 0, 0, 0}};
+    blocks.for_each([&](i64 b) { total.add({{counts[b], x[b].sum, 0, x[b].square, 0, 0}}); });
+    return total;
+  }
+  __device__ __forceinline__ void add_y(Cell<T>& total, const Blocks& blocks) const {
+    blocks.for_each([&](i64 b) { total.add({{0, 0, y[b].sum, 0, y[b].square, products[b]}}); });
+  }
 };
+
+// The sum over the lanes of a warp, kept for the thread block; and that over its warps, in every lane of one.
+__device__ __forceinline__ void keep_sum(const Cell<i64>& sum, i64 (&kept)[WARPS][6]) {
+  const int lane = threadIdx.x % 32;
+  i64 value[8] = {sum.v[0], sum.v[1], sum.v[2], sum.v[3], sum.v[4], sum.v[5], 0, 0};
+  const i64 own = warp_sums<8>(value);
+  if (lane % 4 == 0 && lane < 24) kept[threadIdx.x / 32][lane / 4] = own;
+}
+__device__ __forceinline__ Cell<i64> kept_sum(const i64 (&kept)[WARPS][6]) {
+  const int lane = threadIdx.x % 32, warps = blockDim.x / 32;
+  i64 all = 0;
+#pragma unroll 1
+  for (int warp = 0; warp < warps; warp++) all += lane < 6 ? kept[warp][lane] : 0;
+  Cell<i64> sum;
+#pragma unroll
+  for (int i = 0; i < 6; i++) sum.v[i] = __shfl_sync(ALL, all, i);
+  return sum;
+}
 
 // The sum over all threads of a block, in thread 0.
 __device__ __forceinline__ void add_warps(Cell<i64>& sum, i64 (&kept)[WARPS][6]) {
-  const int lane = threadIdx.x % 32, warps = blockDim.x / 32;
-  i64 value[8] = {sum.v[0], sum.v[1], sum.v[2], sum.v[3], sum.v[4], sum.v[5], 0, 0};
-  const i64 own = warp_sums<8>(value);
   __syncthreads();  // of the cell before, `kept` has been read
-  if (lane % 4 == 0 && lane < 24) kept[threadIdx.x / 32][lane / 4] = own;
+  keep_sum(sum, kept);
   __syncthreads();
-  if (threadIdx.x > 0) return;
-#pragma unroll
-  for (int i = 0; i < 6; i++) {
-    sum.v[i] = kept[0][i];
-    for (int warp = 1; warp < warps; warp++) sum.v[i] += kept[warp][i];
-  }
+  if (threadIdx.x < 32) sum = kept_sum(kept);
 }
 __device__ __forceinline__ void add_warps(Cell<double>& sum, double (&kept)[WARPS][6]) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
@@ -218,11 +273,11 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
                 double* __restrict__ moments_of_xy) {
   constexpr bool IS_FLOAT = T(1) / T(2) > T(0);
   __shared__ T kept[WARPS][6];
-  const i64 cells = (i64)cells_y * cells_x, own = SMALL ? threadIdx.x : 0, step = SMALL ? blockDim.x : 1;
+  const int cells = cells_y * cells_x, own = SMALL ? threadIdx.x : 0, step = SMALL ? blockDim.x : 1;
   const Results<T> out = {of_x, of_y, of_xy, moments_of_x, moments_of_y, moments_of_xy,
                           x_slices, y_references, references, slices, cells};
   for (i64 n = blockIdx.y; n < slices; n += gridDim.y)
-    for (i64 cell = blockIdx.x * step + own; cell < cells; cell += gridDim.x * step) {
+    for (int cell = blockIdx.x * step + own; cell < cells; cell += gridDim.x * step) {
       const Blocks of_cell(row_cells, column_cells, cell, cells_x, block_columns);
       for (i64 k = blockIdx.z; k < references; k += gridDim.z) {
         const Pair<T> pair = {alone_x + k * x_reference_step + n * x_slice_step,
@@ -236,6 +291,61 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
         if (SMALL || threadIdx.x == 0) write(sum, out, k, n, cell);
       }
     }
+}
+
+// Integers, of whose cells each has a thread of the block: what they have, and the whole, in one launch. What x has is
+// found once where it does not depend on the slice.
+__global__ void __launch_bounds__(32 * WARPS, 3)
+    total_slices(const Alone<i64>* __restrict__ alone_x, i64 x_reference_step, i64 x_slice_step,
+                 const Alone<i64>* __restrict__ alone_y, i64 y_reference_step, i64 y_slice_step,
+                 const i64* __restrict__ products, const i64* __restrict__ counts, i64 count_reference_step,
+                 i64 count_slice_step, const int* __restrict__ row_cells, const int* __restrict__ column_cells,
+                 int cells_y, int cells_x, int block_columns, i64 blocks, i64 references, i64 slices, i64 offset_x,
+                 i64 offset_y, i64 x_slices, i64 y_references, i64* __restrict__ of_x, i64* __restrict__ of_y,
+                 i64* __restrict__ of_xy, double* __restrict__ moments_of_x, double* __restrict__ moments_of_y,
+                 double* __restrict__ moments_of_xy, i64* __restrict__ whole_x, i64* __restrict__ whole_y,
+                 i64* __restrict__ whole_xy, double* __restrict__ moments_of_whole_x,
+                 double* __restrict__ moments_of_whole_y, double* __restrict__ moments_of_whole_xy) {
+  __shared__ i64 kept[2][WARPS][6];
+  const int cells = cells_y * cells_x, cell = threadIdx.x;
+  const Results<i64> out = {of_x, of_y, of_xy, moments_of_x, moments_of_y, moments_of_xy,
+                            x_slices, y_references, references, slices, cells};
+  const Results<i64> whole = {whole_x, whole_y, whole_xy, moments_of_whole_x, moments_of_whole_y, moments_of_whole_xy,
+                              x_slices, y_references, references, slices, 1};
+  Blocks of_cell(row_cells, column_cells, min(cell, cells - 1), cells_x, block_columns);
+  if (cell >= cells) of_cell.area = 0;
+  const bool x_varies = x_slice_step || count_slice_step;
+  int turn = 0;
+  for (i64 k = blockIdx.z; k < references; k += gridDim.z) {
+    Cell<i64> of_reference = {{0, 0, 0, 0, 0, 0}};
+    Count count(0);
+    About x(0, count);
+    for (i64 n = blockIdx.y; n < slices; n += gridDim.y, turn++) {
+      const Pair<i64> pair = {alone_x + k * x_reference_step + n * x_slice_step,
+                              alone_y + k * y_reference_step + n * y_slice_step, products + (k * slices + n) * blocks,
+                              counts + k * count_reference_step + n * count_slice_step};
+      if (n == blockIdx.y || x_varies) {
+        of_reference = pair.sum_x(of_cell);
+        count = Count(of_reference.v[0]);
+        x = About(of_reference.v[1], count);
+      }
+      Cell<i64> sum = of_reference;
+      pair.add_y(sum, of_cell);
+      sum.move(offset_x, offset_y);
+      if (cell < cells) {
+        const About y(sum.v[2], count);
+        const i64 place = out.y_at(k, n, cell);
+        if (out.has_x(n)) write_x(out, out.x_at(k, n, cell), count, x, sum.v[3]);
+        if (out.has_y(k)) write_y(out, place, y, sum.v[4]);
+        out.of_xy[place] = sum.v[5], out.moments_of_xy[place] = centred_product(x, y, sum.v[5]);
+      }
+      keep_sum(sum, kept[turn % 2]);
+      __syncthreads();  // whoever read what was kept two turns ago is here as well
+      if ((int)threadIdx.x / 32 != turn % WARPS) continue;  // warps take turns, while the others go on
+      sum = kept_sum(kept[turn % 2]);
+      if (threadIdx.x % 32 == 0) write(sum, whole, k, n, 0);
+    }
+  }
 }
 
 // The sums of the whole of integers, from those of cells: written as those of a single cell.

@@ -25,8 +25,8 @@
 #include "fir.cuh"
 #include "philox.cuh"
 
-constexpr int LANES = 32, WARPS = 8, THREADS = LANES * WARPS;
-constexpr int BANDS = 2;                   // of OUT rows that a warp makes in a step
+constexpr int LANES = 32, WARPS = 4, THREADS = LANES * WARPS;
+constexpr int BANDS = 4;                   // of OUT rows that a warp makes in a step
 constexpr int SPAN = OUT * WARPS * BANDS;  // rows of a step
 constexpr int DRAWN = 8;                   // numbers of a Philox block
 constexpr int PITCH = LANES + 4;           // a quarter of a warp writes 16 bytes each to all banks
@@ -89,7 +89,7 @@ __device__ __forceinline__ void draw_rows(float* window, int begin, int end, i64
   }
 }
 
-__global__ void __launch_bounds__(THREADS, 4)
+__global__ void __launch_bounds__(THREADS, 8)
     noise_columns(float* __restrict__ out, const u64* __restrict__ streams, i64 fields, int height, int width,
                   int segment, const float* __restrict__ weights, float centre, int radius, u64 seed) {
   extern __shared__ __align__(16) unsigned char memory[];

@@ -38,8 +38,7 @@
 #include "interpolation.cuh"
 #include "samples.cuh"
 
-constexpr int THREADS = 256, LANES = 32, WARPS = THREADS / LANES;
-constexpr int TILE = 32;              // columns of a warp's tile, unless it takes words; pulling.TILES follows from it
+constexpr int THREADS = 256, LANES = 32;
 constexpr float WHOLE = 12582912.0f;  // 1.5 * 2^23: the last bits of a sum with it are the nearest integer
 constexpr float NEAR_HALF = 2e-4f;    // of bytes in float32, twice the error at most
 
@@ -249,39 +248,60 @@ __device__ __forceinline__ int nth_bit(u32 mask, int n) {
   return place;
 }
 
-// What `warp_rows` takes at once. A lane takes COUNT pixels, (X, Y) apart; a block WIDTH by HEIGHT.
+// What `warp_rows` takes at once: a lane COUNT pixels side by side, as words, or one below the other; a warp WIDTH by
+// ROWS; a block as much for each of its WARPS, one below the other. pulling.PIXELS and pulling.WORDS follow from it.
 template <class In, int NDIM, bool WORDS> struct Batch {
   static constexpr bool FLOAT64 = sizeof(typename Quick<In>::type) > 4;
-  static constexpr int COUNT = NDIM > 2 || FLOAT64 ? 2 : 4, ACROSS = WORDS ? LANES : TILE, DOWN = LANES / ACROSS;
-  static constexpr int WIDTH = WORDS ? COUNT * LANES : TILE * WARPS, HEIGHT = WORDS ? WARPS : DOWN * COUNT;
-  static constexpr int X = WORDS, Y = WORDS ? 0 : DOWN;
-  static constexpr int BLOCKS = NDIM > 2 && FLOAT64 ? 2 : 4;  // a multiprocessor holds at least
+  static constexpr int COUNT = NDIM > 2 || FLOAT64 ? 2 : 4, WIDTH = WORDS ? COUNT * LANES : LANES;
+  static constexpr int ROWS = WORDS ? 1 : COUNT, WARPS = WORDS ? 4 : 2, HEIGHT = ROWS * WARPS;
+  static constexpr int X = WORDS, Y = !WORDS;  // from a pixel of a lane to the next
+  static constexpr int BLOCKS = (NDIM < 3 ? 32 : FLOAT64 ? 16 : 28) / WARPS;  // a multiprocessor holds at least
 };
+
+// A tap. Of the line that it lies in all comes to L2, as pixels nearby are pulled from there.
+template <class T> __device__ __forceinline__ T load_tap(const T* from) {
+#ifdef CUDA_EMULATOR
+  return __ldg(from);
+#else
+  constexpr bool FLOAT = (T)0.5 != 0;
+  u64 eight;
+  u32 four;
+  if constexpr (sizeof(T) == 8) {
+    asm("ld.global.nc.L2::128B.u64 %0, [%1];" : "=l"(eight) : "l"(from));
+    if constexpr (FLOAT) return __longlong_as_double((i64)eight);
+    else return (T)eight;
+  } else {
+    if constexpr (sizeof(T) == 4) asm("ld.global.nc.L2::128B.u32 %0, [%1];" : "=r"(four) : "l"(from));
+    else if constexpr (sizeof(T) == 2) asm("ld.global.nc.L2::128B.u16 %0, [%1];" : "=r"(four) : "l"(from));
+    else asm("ld.global.nc.L2::128B.u8 %0, [%1];" : "=r"(four) : "l"(from));
+    if constexpr (FLOAT) return __uint_as_float(four);
+    else return (T)four;
+  }
+#endif
+}
 
 // Order 1 in two or three dimensions, where all is as it mostly is: displacements of float32, one channel a field, a
 // result of the image's type, offsets of 32 bits, neighbours along x side by side, two samples or more along each axis.
 // The same bits as `warp`. WORDS: of bytes in two dimensions, where four side by side that begin on a multiple of four
 // are a word, and displacements on one of 16 bytes.
 template <class In, int NDIM, bool WORDS>
-__global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
+__global__ void __launch_bounds__(LANES * Batch<In, NDIM, WORDS>::WARPS, Batch<In, NDIM, WORDS>::BLOCKS)
     warp_rows(const In* __restrict__ image, void* __restrict__ out, int type, const float* __restrict__ displacement,
               const __grid_constant__ Pull<int> pull, int mode, typename Computed<In>::type cval) {
   typedef typename Quick<In>::type Real;
   typedef Batch<In, NDIM, WORDS> Here;
   constexpr int COUNT = Here::COUNT, PLANES = NDIM > 2 ? 2 : 1, WIDE = WORDS ? COUNT : 1;
-  const int plane = (int)blockIdx.z, lane = (int)threadIdx.x, warp = (int)threadIdx.y;
-  const int left = (int)blockIdx.x * Here::WIDTH + (WORDS ? 0 : warp * TILE), down = (int)((u32)lane / Here::ACROSS);
-  if (left >= pull.count[2]) return;
+  const int plane = (int)blockIdx.z, lane = (int)threadIdx.x, left = (int)blockIdx.x * Here::WIDTH;
   const int field = NDIM > 2 ? plane / pull.count[0] : plane, z = NDIM > 2 ? plane - field * pull.count[0] : 0;
-  const int wanted = left + (lane - down * Here::ACROSS) * WIDE, x = min(wanted, pull.count[2] - WIDE);
+  const int wanted = left + lane * WIDE, x = min(wanted, pull.count[2] - WIDE);
   // A lane beside the image is never inside, and nothing of it is left over.
   const int limit[3] = {pull.size[0] - 1, pull.size[1] - 1, wanted == x ? pull.size[2] - 1 : 0};
   const u64 numbers = slice_from(displacement, pull.displacement, field, z, x);
   const u64 from = (u64)image + (u64)slice_at(pull.image, field, 0), to = slice_from(out, pull.out, field, z, x);
   const int first_row = (int)blockIdx.y * pull.rows_a_block, end = min(first_row + pull.rows_a_block, pull.count[1]);
-  const auto row_at = [&](int row, int r) { return min(row + down + r * Here::Y, end - 1); };  // instead of a question
+  const auto row_at = [&](int row, int r) { return min(row + r * Here::Y, end - 1); };  // instead of a question
 #pragma unroll 1
-  for (int row = first_row + (WORDS ? warp : 0); row < end; row += Here::HEIGHT) {
+  for (int row = first_row + (int)threadIdx.y * Here::ROWS; row < end; row += Here::HEIGHT) {
     float moved[3][COUNT];
 #pragma unroll
     for (int r = 0; r < COUNT; r += WIDE) {
@@ -291,7 +311,7 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
         if constexpr (WORDS) {
           const float4 four = __ldcs((const float4*)number);
           moved[axis][0] = four.x, moved[axis][1] = four.y, moved[axis][2] = four.z, moved[axis][3] = four.w;
-        } else moved[axis][r] = __ldcs((const float*)number);
+        } else moved[axis][r] = __ldg((const float*)number);
     }
     Taps<1, int, Real> taps[COUNT][3];
     typename Held<In>::type near[COUNT][PLANES][2][2];  // or words
@@ -323,13 +343,13 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
         for (int j = 0; j < 2; j++) {
           const u64 tap = from + (u32)(k * pull.image.axis[0] + j * pull.image.axis[1]) + (WORDS ? at & ~3u : at);
           if constexpr (WORDS) {
-            near[r][k][j][0] = __ldg((const int*)tap), near[r][k][j][1] = 0;
-            if ((at & 3) == 3) near[r][k][j][1] = __ldg((const int*)tap + 1);
-          } else near[r][k][j][0] = __ldg((const In*)tap), near[r][k][j][1] = __ldg((const In*)tap + 1);
+            near[r][k][j][0] = load_tap((const int*)tap), near[r][k][j][1] = 0;
+            if ((at & 3) == 3) near[r][k][j][1] = load_tap((const int*)tap + 1);
+          } else near[r][k][j][0] = load_tap((const In*)tap), near[r][k][j][1] = load_tap((const In*)tap + 1);
         }
     }
     typename Held<In>::type sample[COUNT];  // of pixels that are not done, too: no branch is taken for a few
-    bool all = WORDS || row + Here::HEIGHT <= end;  // one lane stores a pixel
+    bool all = WORDS || row + Here::ROWS <= end;  // one lane stores a pixel
 #pragma unroll
     for (int r = 0; r < COUNT; r++) {
       if constexpr (WORDS) {
@@ -359,7 +379,7 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
     int count = 0;
 #pragma unroll
     for (int r = 0; r < COUNT; r++) {
-      const bool is_own = wanted == x && row + down + r * Here::Y < end;
+      const bool is_own = wanted == x && row + r * Here::Y < end;
       if (is_own && done[r]) __stcs(target(r), (In)sample[r]);
       missing[r] = __ballot_sync(0xffffffffu, is_own && !done[r]);
       count += __popc(missing[r]);
@@ -371,9 +391,8 @@ __global__ void __launch_bounds__(THREADS, Batch<In, NDIM, WORDS>::BLOCKS)
 #pragma unroll
       for (int next = 1; next < COUNT; next++)
         if (r == next - 1 && rest >= __popc(mask)) rest -= __popc(mask), r = next, mask = missing[next];
-      const int bit = nth_bit(mask, rest), lane_x = bit % Here::ACROSS * WIDE;
-      pull_one<NDIM>(image, out, type, displacement, pull, row + bit / Here::ACROSS + r * Here::Y,
-                     left + lane_x + r * Here::X, mode, cval);
+      pull_one<NDIM>(image, out, type, displacement, pull, row + r * Here::Y,
+                     left + nth_bit(mask, rest) * WIDE + r * Here::X, mode, cval);
     }
   }
 }

@@ -22,6 +22,7 @@ import numpy as np
 
 from gpu_stackcorr import intervals
 from gpu_stackcorr.arrays import get_backend
+from gpu_stackcorr.backends.cuda_.block_sums import IntegerSums
 from gpu_stackcorr.backends.cuda_.gpu import Gpu
 from gpu_stackcorr.displacement_fields import displacement_streams
 
@@ -132,7 +133,7 @@ def launches(bench: Bench) -> Iterator[Figure]:
     for count in (4, 8, 40, 165):
         with changed("warp_moments", COLUMNS_BYTES=count * 8 * slices[0].size):
             yield Figure("warp_moments", f"groups of {count} slices, {name}", bench.ms(work), unit)
-    for blocks in (2, 4, 16):
+    for blocks in (4, 8, 32):
         with changed("warp_moments", BLOCKS_A_MULTIPROCESSOR=blocks):
             yield Figure("warp_moments", f"{blocks} blocks a multiprocessor, {name}", bench.ms(work), unit)
 
@@ -152,14 +153,14 @@ def pulls(bench: Bench) -> Iterator[Figure]:
 
 
 def loads(bench: Bench) -> Iterator[Figure]:
-    """`moments` of uint8 with 1 and 2 slices a warp."""
+    """`moments` of uint8 with 1, 2 and 4 slices a warp."""
     slices = uniform((8 if bench.tiny else 1000, *bench.shape[1:]), "uint8")
     tiles = intervals.cell_edges(slices.shape[1:])
-    for name, sizes in (("as it is", None), ("1 slice a warp", (1, 1)), ("2 slices a warp", (1, 2))):
-        own = import_module(f"{CUDA}.block_sums")._sizes
-        with changed("block_sums", _sizes=own if sizes is None else lambda _references, _slices, s=sizes: s):
-            ms = bench.ms(lambda: bench.engine.moments([slices[0]], slices, tiles=tiles))
-        yield Figure("moments", f"uint8, tiles, {name}: bytes", slices.nbytes / ms / 1e6, "a ns (GB/s)")
+    for count in (1, 2, 4):
+        with changed("block_sums", _slices_a_warp=lambda _sums, _slices, n=count: n):
+            sums = IntegerSums(bench.device, [slices[0]], slices.shape, slices.dtype, tiles, [], None)
+            ms = bench.ms(lambda s=sums: s.of_slab(0, slices))
+        yield Figure("moments", f"uint8, tiles, {count} slices a warp: bytes", slices.nbytes / ms / 1e6, "a ns (GB/s)")
 
 
 GROUPS = (gathers, draws, reads, pulls, loads, launches)

@@ -77,7 +77,9 @@ def moments(backend: CudaBackend) -> None:
         for references, slices, width in product((1, 2, 3, 5), (1, 2), (16, 3)):
             backend.moments([np.zeros((2, width), x)] * references, np.zeros((slices, 2, width), y))
         backend.moments([np.zeros((30000, 3), x)], np.zeros((1, 30000, 3), y))  # a cell of many blocks
-    backend.moments([np.zeros((2, 3), np.uint8)], np.zeros((1, 2, 3), np.uint8), tiles=(np.arange(3), np.arange(4)))
+    for side in (3, 17):  # cells that fit into a thread block, and those that do not
+        image = np.zeros((side, side), np.uint8)
+        backend.moments([image], image[np.newaxis], tiles=(np.arange(side + 1),) * 2)
 
 
 def cross_moments(backend: CudaBackend) -> None:

@@ -26,8 +26,12 @@ CASES_OF_BARRIERS = {
     "cross_moments.cu": ("all pairs of bytes", "all pairs of floats"),
     "gaussian.cu": ("smoothing of float32", "smoothing of bytes by loads of four"),
     "jacobian.cu": ("folds of planes",),
-    "moments_total.cu": ("moments of many blocks a cell", "moments of floats of many blocks a cell"),
-    "noise_columns.cu": ("deformed bytes in any words",),
+    "moments_total.cu": (
+        "moments of bytes in narrow cells",
+        "moments of many blocks a cell",
+        "moments of floats of many blocks a cell",
+    ),
+    "noise_columns.cu": ("deformed bytes in steps of noise",),
     "spline.cu": ("prefilter of order 3",),
     "warp_moments.cu": ("deformed bytes in any words", "deformed bytes by a wide Gaussian"),
 }
@@ -70,6 +74,7 @@ BY_ROWS = "warp of bytes by rows"
 FULL = "deformed bytes in full boxes"
 BY_WORDS = "warp of bytes by words"
 IN_TURN = "deformed bytes by a wide Gaussian"
+NARROW = "moments of bytes in narrow cells"
 
 OFF_BY_ONE = [
     Mutant(
@@ -98,15 +103,24 @@ OFF_BY_ONE = [
     Mutant("jacobian.cu", "distance = 16;", "distance = 8;", ("folds of lines", "folds of a volume")),
     Mutant("jacobian.cu", "warp = 1; warp < WARPS", "warp = 1; warp < WARPS - 1", ("folds of planes",)),
     Mutant("jacobian.cu", "block < blocks;", "block < blocks - 1;", ("folds of planes",)),
-    Mutant("moments.cu", "lane / units < step;", "lane / units <= step;", ("moments of bytes at any address",)),
-    Mutant("moments.cu", ">= middle * PY", "> middle * PY", ("moments of bytes in narrow cells",)),
-    Mutant("moments.cu", "min(WORD, before +", "min(WORD, 1 + before +", ("moments of bytes at any address",)),
+    Mutant("moments.cu", "lane + distance < stop)", "lane + distance <= stop)", (NARROW,), 1),
+    Mutant("moments.cu", "turn.row < bottom", "turn.row + step < bottom", (NARROW,)),
+    Mutant(
+        "moments.cu",
+        "bytes_below(right - 4 * i)",
+        "bytes_below(1 + right - 4 * i)",
+        ("moments of 16 bits in whole words",),
+    ),
+    Mutant("moments.cu", "y < bottom && loaded", "y <= bottom && loaded", (NARROW,)),
+    Mutant("moments_shifted.cu", "lane / units < step;", "lane / units <= step;", ("moments of bytes at any address",)),
+    Mutant("moments_shifted.cu", "min(WORD, before +", "min(WORD, 1 + before +", ("moments of bytes at any address",)),
     Mutant("moments_floats.cu", "column + i >= right", "column + i > right", ("moments of floats by fours",)),
     Mutant(
         "moments_floats.cu", "row < bottom; row += step", "row <= bottom; row += step", ("moments of floats by ones",)
     ),
-    Mutant("moments_total.cu", "i < blocks.area;", "i <= blocks.area;", ("moments of bytes at any address",)),
-    Mutant("moments_total.cu", "i < cells;", "i < cells - 1;", ("moments of bytes in narrow cells",)),
+    Mutant("moments_total.cu", "i < blocks.area;", "i <= blocks.area;", ("moments of many blocks a cell",)),
+    Mutant("moments_total.cu", "b < end;", "b < end - 1;", ("moments of bytes at any address",)),
+    Mutant("moments_total.cu", "i < cells;", "i < cells - 1;", ("moments of bytes in many cells",)),
     Mutant("noise_columns.cu", "if (first + j < bottom)", "if (first + j <= bottom)", ("deformed bytes in any words",)),
     Mutant("random_field.cu", "index + i < end", "index + i <= end", ("uniform field",)),
     Mutant("spline.cu", "min(to + reach, total) - 1", "min(to + reach, total)", ("prefilter of order 3",)),
@@ -119,7 +133,7 @@ OFF_BY_ONE = [
     Mutant("warp.cu", "if (x >= pull.count[2])", "if (x > pull.count[2])", ("warp of bytes",)),
     Mutant("warp.cu", "+ r * Here::Y < end;", "+ r * Here::Y < end - 1;", (BY_ROWS,)),
     Mutant("warp.cu", "(at & 3) == 3", "(at & 3) == 2", (BY_WORDS,)),
-    Mutant("warp.cu", "bit % Here::ACROSS * WIDE", "bit % Here::ACROSS", (BY_WORDS,)),
+    Mutant("warp.cu", "nth_bit(mask, rest) * WIDE", "nth_bit(mask, rest)", (BY_WORDS,)),
     Mutant("warp.cu", "rest >= __popc(mask)", "rest > __popc(mask)", (BY_ROWS,)),
     Mutant("warp.cu", "item += LANES", "item += LANES + 1", (BY_ROWS,)),
     Mutant("warp.cu", "row += Here::HEIGHT", "row += Here::HEIGHT + 1", (BY_ROWS,)),
@@ -140,8 +154,11 @@ OFF_BY_ONE = [
 """Shown by a plain run, as an error or by a wrong result."""
 
 READS_TOO_FAR = [
-    Mutant("moments.cu", "at + WORD <= end", "at < end", ("moments of bytes at any address",)),
-    Mutant("moments.cu", "min(first + s, slice_count - 1)", "(first + s)", ("moments of 16 bits in whole words",)),
+    Mutant("moments.cu", "loaded.first + s < slice_count", "true", ("moments of 16 bits in whole words",)),
+    Mutant("moments_shifted.cu", "at + WORD <= end", "at < end", ("moments of bytes at any address",)),
+    Mutant(
+        "moments_shifted.cu", "min(first + s, slice_count - 1)", "(first + s)", ("moments of 16 bits at any address",)
+    ),
     Mutant("tile_copy.cuh", "~3ull) <= end)", "~3ull) <= end + 3)", ("deformed bytes in any words",)),
 ]
 """What is read is not used: shown by AddressSanitizer alone."""

@@ -184,6 +184,7 @@ CASES: dict[str, Case] = {
     # moments.cu, moments_floats.cu, moments_total.cu
     "moments of bytes in whole words": Case(moments("u1", "u1", (37, 64), references=3)),
     "moments of bytes in narrow cells": Case(moments("u1", "u1", (37, 96), references=2, slices=5, tiles=3)),
+    "moments of bytes in many cells": Case(moments("u1", "u1", (40, 80), slices=2, tiles=20)),
     "moments of bytes at any address": Case(moments("u1", "i1", (21, 35), references=9, slices=5, tiles=2)),
     "moments of 16 bits in whole words": Case(moments("i2", "u2", (19, 40), references=2, tiles=3)),
     "moments of 16 bits at any address": Case(moments("i2", "i2", (7, 523))),
@@ -253,6 +254,9 @@ CASES: dict[str, Case] = {
     "deformed bytes in any words": Case(deformed("u1", "u1", (134, 65), references=2, tiles=3), 1e-3),
     "deformed 16 bits in whole words": Case(deformed("u1", "i2", (37, 232), mode="constant", cval=-7.0), 1e-3),
     "deformed floats": Case(deformed("f8", "f4", (35, 66), references=2, tiles=2, mode="mirror"), 1e-4),
+    "deformed bytes in steps of noise": Case(
+        deformed("u1", "u1", (150, 168), sigma=(5.0, 1.0), alpha=np.array([90.0, 9.0])), 1e-3
+    ),
     "deformed bytes in full boxes": Case(deformed("u1", "u1", (71, 192)), 1e-3),
     # its halo leaves no room for the phases side by side
     "deformed bytes by a wide Gaussian": Case(deformed("u1", "u1", (41, 72), sigma=(1.0, 30.0)), 1e-3),

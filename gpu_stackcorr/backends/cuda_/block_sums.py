@@ -16,7 +16,7 @@ import numpy as np
 from gpu_stackcorr.backends.base import Array, Edges
 from gpu_stackcorr.moments import EXACT_DTYPES
 
-from .blocks import Blocks, cut_cells
+from .blocks import LANES, Blocks, cut_cells, cut_units
 from .cell_totals import Found, Pairs, Steps, total_cells
 from .device import Device
 from .layout import grid
@@ -27,12 +27,19 @@ WORD = 16
 UNIT = 4
 """Pixels of a unit of floats where every row begins on one."""
 
-LINE = 128
-"""Bytes that memory is looked up by."""
-
 WORDS_A_LANE = 16
 PIXELS_A_LANE = 64
-"""Most that a lane takes of a block, of integers and of floats. The order of sums depends on it."""
+"""Most that a lane takes of a block, of integers whose rows begin anywhere and of floats. The order of sums depends on
+it."""
+
+FEWEST_ROWS, MOST_ROWS = 8, 64
+"""Of a lane in a block of integers whose rows are whole units, where there is work for few and for many warps."""
+
+ITEMS_A_WARP = 4
+"""That there should be for warps to end together."""
+
+RESIDENT_WARPS = 24
+"""Of a multiprocessor, as the kernels' bounds have it."""
 
 WARPS = 8
 """Warps of a thread block; as in the kernels."""
@@ -173,20 +180,18 @@ class IntegerSums(StoredSums):
     def _cut(self, edges: Edges) -> Blocks:
         self.aligned = self.shape[2] * self.kind.itemsize % WORD == 0
         unit = WORD // self.kind.itemsize
-        return cut_cells(edges, unit=unit, passes=WORDS_A_LANE, aligned=self.aligned)
+        if not self.aligned:
+            return cut_cells(edges, unit=unit, passes=WORDS_A_LANE, aligned=False)
+        words = prod(self.shape) // (unit * LANES * RESIDENT_WARPS * self.device.multiprocessors)
+        units = cut_units(edges, unit=unit, rows=min(max(FEWEST_ROWS, words // ITEMS_A_WARP), MOST_ROWS))
+        self.lanes, self.step = self.device.keep(units.lanes), units.rows_at_once
+        return units.blocks
 
     def _prepare(self, references: list[Array]) -> None:
         self.references = [self.device.to_device(image) for image in references]
         are_given = all(image is reference for image, reference in zip(self.references, references, strict=True))
         self.places = [_address(image) for image in self.references] if are_given else []
         self.counts = self.device.keep(self.blocks.pixels().ravel())
-        self.together = self._together()
-
-    def _together(self) -> int:
-        """Return how many neighbouring blocks a warp takes: two where rows of one are not whole lines of memory."""
-        edges = self.blocks.columns * self.kind.itemsize
-        parts = self.aligned and len(edges) > 1 and not (edges % WORD).any() and np.diff(edges).max() < LINE
-        return 2 if parts else 1
 
     def _split(self, images: Array) -> None:
         """Keep the references as planes of bytes; those of uint8 whose units are whole are that already."""
@@ -238,9 +243,9 @@ class IntegerSums(StoredSums):
 
     def _stacked_in(self, slab: Array, numbers: list[int]) -> Array:
         """Return the references as one array: a part of the slab where they are neighbours there."""
-        if numbers and numbers == [*range(numbers[0], numbers[-1] + 1)]:
-            return slab[numbers[0] : numbers[-1] + 1]
-        return stacked(self.device, self.references)
+        return (
+            slab[numbers[0] : numbers[-1] + 1] if _follow_each_other(numbers) else stacked(self.device, self.references)
+        )
 
     def _sum(self, slab: Array) -> tuple[Array, Array]:
         """Return what slices have alone, and their products with the references."""
@@ -250,16 +255,18 @@ class IntegerSums(StoredSums):
         alone = self.device.empty((count, number, ALONE), np.int64)
         products = self.device.empty((self.count, count, number), np.int64)
         flip = np.uint32(FLIPS.get(self.kind.name, 0))
-        items = self.blocks.shape[0] * -(-self.blocks.shape[1] // self.together)
+        kernel = ("moments.cu", "sum_units") if self.aligned else ("moments_shifted.cu", "sum_shifted")
+        layout = (self.lanes, np.int32(len(self.lanes)), np.int32(self.step)) if self.aligned else ()
+        items = self.blocks.shape[0] * len(self.lanes) if self.aligned else None
         for k in range(0, self.count, MOST_REFERENCES):
             references = min(MOST_REFERENCES, self.count - k)
             most, slices_a_warp = _sizes(references, count)
-            types = (
-                f"{self.kind.itemsize}, {self.x_kind.itemsize}, {most}, {slices_a_warp}, {str(self.aligned).lower()}"
-            )
+            if self.aligned:
+                slices_a_warp = _slices_a_warp(most * self.kind.itemsize * self.x_kind.itemsize, count)
+            name = f"{kernel[1]}<{self.kind.itemsize}, {self.x_kind.itemsize}, {most}, {slices_a_warp}>"
             images = as_bytes(slab), self._planes_from(k), np.int64(self.plane), np.int32(references)
-            results = np.int32(self.together), flip, alone, products[k:]
-            self._launch("moments.cu", f"sum_integers<{types}>", images, count, slices_a_warp, results, items)
+            results = *layout, flip, alone, products[k:]
+            self._launch(kernel[0], name, images, count, slices_a_warp, results, items)
         return alone, products
 
     def _alone_of_references(self, numbers: list[int], alone: Array) -> Array:
@@ -267,7 +274,13 @@ class IntegerSums(StoredSums):
         assert self.images is not None
         if self.x_kind != self.kind or self.x_kind.name in FLIPS:
             return self._sum_pairs(self.images[:1], self.images, (None, np.int64(0)) * 2)[0]
-        return stacked(self.device, [alone[n] for n in numbers]) if numbers else self._sum(self.images)[0]
+        if not numbers:
+            return self._sum(self.images)[0]
+        return (
+            alone[numbers[0] : numbers[-1] + 1]
+            if _follow_each_other(numbers)
+            else stacked(self.device, [alone[n] for n in numbers])
+        )
 
 
 class CentredSums(StoredSums):
@@ -333,6 +346,16 @@ def _sizes(references: int, slices: int) -> tuple[int, int]:
     """Return for how many references and slices a warp holds sums."""
     most = 1 << (references - 1).bit_length()
     return most, 1 if slices == 1 or most == MOST_REFERENCES else 2
+
+
+def _follow_each_other(numbers: list[int]) -> bool:
+    return bool(numbers) and numbers == [*range(numbers[0], numbers[-1] + 1)]
+
+
+def _slices_a_warp(sums: int, slices: int) -> int:
+    """Return how many slices a warp of ``sum_units`` takes at once."""
+    most = 2 if sums == 1 or sums > 8 else 4
+    return 1 if sums > 16 else min(most, 1 << (slices - 1).bit_length())
 
 
 def stacked(device: Device, images: Sequence[Array], dtype: np.dtype[Any] | None = None) -> Array:

@@ -7,7 +7,8 @@ cut so that few lanes go idle: a cell of 20 units would leave 12 of 32, two bloc
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,12 @@ from numpy.typing import NDArray
 from gpu_stackcorr.backends.base import Edges
 
 LANES = 32
+
+LINE_UNITS = 8
+"""Units of a line of memory: where a row takes several items, each begins with one."""
+
+NO_LANE = (0, 0, 2**30, 0)
+"""What a lane takes that has nothing to do: a row beyond every image."""
 
 BLOCK_COST = 0.1
 """What one more block costs, in passes of a warp a row: the sums over its lanes, and shorter runs of memory."""
@@ -87,13 +94,19 @@ def _cut_cells(y_edges: tuple[int, ...], x_edges: tuple[int, ...], unit: int, pa
         columns.append(_cut(start, stop, count, unit if aligned else 1))
         column_cells.append(column_cells[-1] + count)
         rows_at_once = min(rows_at_once, LANES // units)
+    rows, row_cells = _cut_rows(y_edges, passes * rows_at_once)
+    arrays = rows, np.concatenate([*columns, x_edges[-1:]]), row_cells, column_cells
+    return Blocks(*(np.asarray(array, np.int32) for array in arrays))
+
+
+def _cut_rows(edges: tuple[int, ...], most: int) -> tuple[NDArray[np.int64], list[int]]:
+    """Return where block rows of so many rows at most begin and end, and the first of each cell."""
     rows, row_cells = [np.zeros(0, np.int64)], [0]
-    for start, stop in pairwise(y_edges):
-        count = max(1, -(-(stop - start) // (passes * rows_at_once)))
+    for start, stop in pairwise(edges):
+        count = max(1, -(-(stop - start) // most))
         rows.append(_cut(start, stop, count, 1))
         row_cells.append(row_cells[-1] + count)
-    arrays = np.concatenate([*rows, y_edges[-1:]]), np.concatenate([*columns, x_edges[-1:]]), row_cells, column_cells
-    return Blocks(*(np.asarray(array, np.int32) for array in arrays))
+    return np.concatenate([*rows, edges[-1:]]), row_cells
 
 
 def _best_cut(start: int, stop: int, unit: int, aligned: bool) -> tuple[int, int]:
@@ -114,6 +127,61 @@ def _cut(start: int, stop: int, count: int, unit: int) -> NDArray[np.int64]:
     """Return where blocks begin: nearly equal, and on whole units."""
     first, last = start // unit, -(-stop // unit)
     return np.clip((first + (last - first) * np.arange(count) // count) * unit, start, stop)
+
+
+class Units(NamedTuple):
+    """Blocks whose columns are units of a row, and which of them a lane takes: see ``kernels/moments.cu``.
+
+    Attributes
+    ----------
+    blocks : Blocks
+    lanes : (items of a row, LANES, 4) int32 array
+        Block column, unit, first row and the lane at which the block's own end.
+    rows_at_once : int
+    """
+
+    blocks: Blocks
+    lanes: NDArray[np.int32]
+    rows_at_once: int
+
+
+def cut_units(edges: Edges, *, unit: int, rows: int) -> Units:
+    """Return blocks of cells with these edges, cut where the lanes of a warp are full.
+
+    Parameters
+    ----------
+    edges : Edges
+    unit : int
+        Pixels of a unit; the image's rows are whole units.
+    rows : int
+        Most rows that a lane takes.
+    """
+    return _cut_units(tuple(edges[0].tolist()), tuple(edges[1].tolist()), unit, rows)
+
+
+@lru_cache(maxsize=64)
+def _cut_units(y_edges: tuple[int, ...], x_edges: tuple[int, ...], unit: int, rows: int) -> Units:
+    spans = [range(start // unit, -(-stop // unit)) for start, stop in pairwise(x_edges)]
+    slots = [(cell, place) for cell, span in enumerate(spans) for place in span]  # where two cells share one: twice
+    items = max(1, -(-len(slots) // LANES))
+    across = -(-len(slots) // items)
+    if items > 1:
+        across = -(-across // LINE_UNITS) * LINE_UNITS
+    rows_at_once = max(1, LANES // max(1, across))
+    columns: list[int] = []
+    counts, lanes = [0] * len(spans), []
+    for first in range(0, len(slots), max(1, across)):
+        item: list[tuple[int, int, int, int]] = []
+        for cell, run in groupby(slots[first : first + across], key=itemgetter(0)):
+            places = [place for _, place in run]
+            stop = len(item) + rows_at_once * len(places)
+            item += [(len(columns), place, row, stop) for row in range(rows_at_once) for place in places]
+            columns.append(max(x_edges[cell], places[0] * unit))
+            counts[cell] += 1
+        lanes.append(item + [NO_LANE] * (LANES - len(item)))
+    starts, row_cells = _cut_rows(y_edges, rows * rows_at_once)
+    arrays = starts, [*columns, x_edges[-1]], row_cells, np.cumsum([0, *counts])
+    return Units(Blocks(*(np.asarray(array, np.int32) for array in arrays)), np.array(lanes, np.int32), rows_at_once)
 
 
 TILE = (32, 64)

@@ -18,6 +18,9 @@ from .layout import grid
 THREADS = 256
 """Of a thread block that takes small cells, or a large one; as in the kernel."""
 
+SLICES_A_MULTIPROCESSOR = 3
+"""Thread blocks that run at once where each takes all cells of a slice, as registers allow."""
+
 BLOCKS_A_THREAD, BLOCKS_A_WARP = 16, 64
 """Blocks of a cell up to which one thread, or one warp, adds them up."""
 
@@ -138,18 +141,21 @@ def total_cells(device: Device, blocks: Blocks, on_device: Sequence[Array], pair
     totals = layout.totals(memory)
     references, slices, number = pairs.products.shape
     dtype, blocks_a_cell = pairs.products.dtype, blocks.blocks_a_cell()
-    is_small = blocks_a_cell <= BLOCKS_A_THREAD
-    threads = 32 if not is_small and blocks_a_cell <= BLOCKS_A_WARP else THREADS
     given = [(each.sums, *map(np.int64, each[1:])) for each in (pairs.x, pairs.y, pairs.counts)]
     sizes = *map(np.int32, (*cells, blocks.shape[1])), *map(np.int64, (number, references, slices))
     alone = np.int64(totals[0].of_x.shape[2]), np.int64(totals[0].of_y.shape[1])
+    sums = *given[0], *given[1], pairs.products, *given[2], *on_device[2:]
+    arguments = *sums, *sizes, *map(dtype.type, pairs.offsets), *alone, *totals[0]
+    is_small = blocks_a_cell <= BLOCKS_A_THREAD
+    if is_small and len(totals) > 1 and area <= THREADS:
+        at_once = SLICES_A_MULTIPROCESSOR * device.multiprocessors
+        by_slice = grid(1, min(slices, at_once), min(references, -(-at_once // slices)))
+        device.kernel("moments_total.cu", "total_slices")(by_slice, (THREADS,), (*arguments, *totals[1]))
+        return Found(memory, layout)
+    threads = 32 if not is_small and blocks_a_cell <= BLOCKS_A_WARP else THREADS
     name = f"total_cells<{'long long' if dtype == np.int64 else 'double'}, {str(is_small).lower()}>"
-    arguments = *given[0], *given[1], pairs.products, *given[2], *on_device[2:], *sizes
-    device.kernel("moments_total.cu", name)(
-        grid(-(-area // threads), slices) if is_small else grid(area, slices, references),
-        (threads,),
-        (*arguments, *map(dtype.type, pairs.offsets), *alone, *totals[0]),
-    )
+    by_cell = grid(-(-area // threads), slices) if is_small else grid(area, slices, references)
+    device.kernel("moments_total.cu", name)(by_cell, (threads,), arguments)
     for whole in totals[1:]:
         device.kernel("moments_total.cu", "add_cells")(
             grid(slices, references),

@@ -33,12 +33,20 @@ BLOCKS = 16
 ROWS = 8
 """Rows that a thread takes where there are enough blocks: 40 instructions are for all of them, 80 or more for each."""
 
-TILES, WORDS = (256, 4), (128, 8)
-"""Columns and rows that a block of ``warp_rows`` takes at once: pixel by pixel (2 rows of volumes and of what is
-computed in float64), and of bytes by words of four."""
 
-TURNS = 8
-"""How often, where there are enough blocks: rows below are begun while those above are still in the L1 cache."""
+class _Tile(NamedTuple):
+    """What a block of ``warp_rows`` takes: columns and rows at once, by so many warps, and how often, where there are
+    enough blocks: rows below are begun while those above are still in the L1 cache."""
+
+    columns: int
+    rows: int
+    warps: int
+    turns: int
+
+
+PIXELS, WORDS = _Tile(32, 8, 2, 5), _Tile(128, 4, 4, 8)
+"""Pixel by pixel (4 rows at once of volumes and of what is computed in float64), and of bytes by words of four. A block
+holds its registers until its last warp ends: with 8 warps float32 took a sixteenth longer."""
 
 IMAGE, LABELS, DISPLACEMENT, OUT, LABELS_OUT = range(5)
 STEPS = ("image", "labels", "displacement", "out", "labels_out")
@@ -122,8 +130,12 @@ class _Launch:
         pull, block, integer = self.pull, self._block(), self._integer()
         plain = with_image and not with_labels and integer == "int" and self._is_plain(memory)
         by_words = plain and self._is_words(memory)
-        at_once, most = (WORDS if by_words else TILES, TURNS) if plain else (block, ROWS)
-        blocks, groups, rows = self._grid(*at_once, most)
+        if plain:
+            columns, at_once, warps, most = WORDS if by_words else PIXELS
+            block = (32, warps)
+        else:
+            columns, at_once, most = *block, ROWS
+        blocks, groups, rows = self._grid(columns, at_once, most)
         job = self._job(integer, groups, rows)
         mode, displacement = np.int32(INTERPOLATION[pull.mode]), memory[DISPLACEMENT]
         words: tuple[Any, ...] = (None, None, np.int32(0), np.uint64(0))

@@ -34,8 +34,11 @@ from .layout import grid
 from .moments import of_slabs, stored_kind
 from .warp import warp
 
-OUT, LANES, WARPS, SPAN, PITCH = 8, 32, 8, 128, 36
-"""As in the kernels; the last two of `noise_columns`: rows of a step, and words from a row to the next."""
+OUT, LANES, WARPS = 8, 32, 8
+"""As in the kernels."""
+
+NOISE_WARPS, SPAN, PITCH = 4, 128, 36
+"""Of `noise_columns`: rows of a step, and words from a row to the next."""
 
 COLUMNS_BYTES = 2**30
 """Noise smoothed along y that is in memory at once: of 170 slices of 768 x 1024 pixels. In groups of 42 the last blocks
@@ -55,7 +58,7 @@ RESERVED_BYTES = 3 * 1024 + 256
 SPREAD = 5.0
 """Standard deviations of a displacement that the copy reaches: of the pixels beyond, a warp waits for each."""
 
-BLOCKS_A_MULTIPROCESSOR = 8
+BLOCKS_A_MULTIPROCESSOR = 16
 """Blocks of `noise_columns` that are enough, two times those that run at once: where fields are few, they are cut into
 more segments."""
 
@@ -103,7 +106,7 @@ class Fields:
         segment = up(-(-height // max(1, wanted)), SPAN)
         self.device.kernel("noise_columns.cu", "noise_columns")(
             grid(strips * -(-height // segment), len(streams)),
-            (LANES * WARPS,),
+            (LANES * NOISE_WARPS,),
             (
                 columns,
                 streams,
