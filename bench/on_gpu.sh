@@ -4,8 +4,8 @@
 #     bash bench/on_gpu.sh [FOLDER]
 #
 # Needs Python 3.11 or later with CuPy, NumPy, SciPy and pytest; PYTHON names it. Runs the `gpu` tests with REQUIRE_GPU=1,
-# compute-sanitizer over a few of them where it is there, the benchmarks, the experiments, and the kernels under ncu
-# where that is there. FOLDER (by default bench/results/gpu-HOST-DATE) then holds summary.txt and .json, a log of each
+# compute-sanitizer over a few of them where it is there, the benchmarks, the kernels under ncu where that is there, and
+# the experiments. FOLDER (by default bench/results/gpu-HOST-DATE) then holds summary.txt and .json, a log of each
 # part, and the figures as JSON. A part that fails or takes too long leaves the others alone; the exit status is 1 if
 # any did.
 #
@@ -67,18 +67,6 @@ for info in available_backends().values():
     print(info)
 raise SystemExit(not available_backends()["cuda"].available)'
 part tests 170 "$python" bench/gpu/run_tests.py "${tests[@]}"
-mv "$folder/code" "$folder/code_of_tests" 2>/dev/null # of the benchmarks the first use is measured
-part benchmarks 130 "$python" -m bench.gpu.benchmarks "$folder" "${tiny[@]}"
-part experiments 50 "$python" -m bench.gpu.experiments "$folder" "${tiny[@]}"
-if command -v ncu >/dev/null; then
-  sections=(SpeedOfLight ComputeWorkloadAnalysis WarpStateStats Occupancy)
-  part profile 60 ncu --clock-control none --profile-from-start off "${sections[@]/#/--section=}" \
-    -k 'regex:sum_|total_|add_|warp|noise|gaussian|random_field' "$python" -m bench.gpu.profile "${tiny[@]}"
-else
-  printf 'profile\t-\t0\n' >>"$folder/parts.tsv"
-fi
-rm -rf "$folder/code"
-mv "$folder/code_of_tests" "$folder/code" 2>/dev/null
 for tool in memcheck racecheck; do
   if command -v compute-sanitizer >/dev/null; then
     # Without CuPy's pool an array ends where its memory ends.
@@ -88,6 +76,16 @@ for tool in memcheck racecheck; do
     printf '%s\t-\t0\n' "$tool" >>"$folder/parts.tsv"
   fi
 done
+rm -rf "$folder/code" # of the benchmarks the first use is measured
+part benchmarks 130 "$python" -m bench.gpu.benchmarks "$folder" "${tiny[@]}"
+if command -v ncu >/dev/null; then
+  sections=(SpeedOfLight ComputeWorkloadAnalysis WarpStateStats Occupancy)
+  part profile 60 ncu --clock-control none --profile-from-start off "${sections[@]/#/--section=}" \
+    -k 'regex:sum_|total_|add_|warp|noise|gaussian|random_field' "$python" -m bench.gpu.profile "${tiny[@]}"
+else
+  printf 'profile\t-\t0\n' >>"$folder/parts.tsv"
+fi
+part experiments 50 "$python" -m bench.gpu.experiments "$folder" "${tiny[@]}"
 rm -rf "$folder/code"
 "$python" bench/gpu/summary.py "$folder" || failed=1
 exit "$failed"

@@ -12,10 +12,11 @@
 //         pixels at once, or two of volumes and of what is computed in float64: all displacements are loaded, then all
 //         taps, then all are summed and stored. What is not inside of the image is left for the end, where the lanes
 //         of a warp share it. It asks for a grid of all planes; `warp` is for all else.
-// Tiles   A warp of `warp_rows` takes 32 columns, four rows one below the other, and a block 256. Of bytes in two
-//         dimensions, where all rows begin with a word, a warp takes 128 by 1: four side by side are one load of 16
-//         bytes of each component and a store of a word; two taps side by side come from one word, and from the next
-//         as well where a lane needs it, every fourth.
+// Tiles   A warp of `warp_rows` takes 32 columns, four rows one below the other, and a block two warps. Of bytes in two
+//         dimensions, where all rows begin with a word, a warp takes 128 by 1, and a block four: four side by side are
+//         one load of 16 bytes of each component and a store of a word; two taps side by side come from one word, and
+//         from the next as well where a lane needs it, every fourth. Blocks are small as they hold their registers
+//         until the last warp ends.
 // Types   float32 is computed in float32, all else in float64; integers are rounded half away from zero and clipped.
 //         `warp_rows` interpolates bytes in float32, and takes float64 where that falls within 2e-4 of a half, as one
 //         in 2500 does. The type of the result is read once a channel; order 0, and labels, are words of 1 to 8 bytes.
@@ -23,9 +24,11 @@
 //         and result, once: 16 a pixel of float32 and 10 of uint8, 0.48 ms and 0.30 for 165 x 768 x 1024 at the
 //         4.3 TB/s that an H200 copies (132 multiprocessors, 1.98 GHz). Instructions, 54 a pixel of float32 and 58 of
 //         uint8, take 0.21 and 0.23 ms.
-//         Measured there: 0.75 and 0.60 ms with the field of alpha 250 and sigma 5, 0.63 of float32 with zeros; under
-//         ncu L1 is busy for 70 % of float32's time, L2 for 79 %, memory for 59 %, and 61, 70 and 46 % of uint8's.
+//         Measured there: 0.68 and 0.57 ms with the field of alpha 250 and sigma 5, 0.57 of float32 with zeros; under
+//         ncu L1 is busy for 81 % of float32's time, L2 for 88 %, memory for 66 %, and 63, 74 and 48 % of uint8's.
 //         Pixel by pixel it took 1.56 ms, three waits for memory one after the other; 32 pixels of bytes in a row 0.97.
+//         float32 in blocks of 8 warps side by side took 0.75, of 8 in two columns 0.73, of 16 warps 0.77 and more;
+//         with taps that bring sectors of 32 bytes to L2 0.70.
 //         `warp` in two dimensions takes 124 instructions of float32 as profiled, and 27 for borders.
 //         Orders 2 to 5 of float32 in two dimensions: 131, 168, 237, 296. 8 of the 54 keep taps that are alike as
 //         they are (`between`).
@@ -34,7 +37,8 @@
 //         registers, and above 128 at order 5. `warp_rows` with stores by row: 6 more, as each has its address made in
 //         a branch; with pixels outside done each by its own lane: the profile had 8 lanes of 32 at work there, four
 //         rows in turn; with displacements loaded a turn ahead, or tiles of 8 by 4 and 16 by 2 pixels, whose taps lie
-//         in fewer lines but whose displacements and results lie in more: no faster, or slower.
+//         in fewer lines but whose displacements and results lie in more: slower; with two or three pixels a lane and
+//         more warps: slower. Bytes with displacements a turn ahead and 28 warps a multiprocessor: 2 % faster.
 #include "interpolation.cuh"
 #include "samples.cuh"
 
@@ -257,28 +261,6 @@ template <class In, int NDIM, bool WORDS> struct Batch {
   static constexpr int X = WORDS, Y = !WORDS;  // from a pixel of a lane to the next
   static constexpr int BLOCKS = (NDIM < 3 ? 32 : FLOAT64 ? 16 : 28) / WARPS;  // a multiprocessor holds at least
 };
-
-// A tap. Of the line that it lies in all comes to L2, as pixels nearby are pulled from there.
-template <class T> __device__ __forceinline__ T load_tap(const T* from) {
-#ifdef CUDA_EMULATOR
-  return __ldg(from);
-#else
-  constexpr bool FLOAT = (T)0.5 != 0;
-  u64 eight;
-  u32 four;
-  if constexpr (sizeof(T) == 8) {
-    asm("ld.global.nc.L2::128B.u64 %0, [%1];" : "=l"(eight) : "l"(from));
-    if constexpr (FLOAT) return __longlong_as_double((i64)eight);
-    else return (T)eight;
-  } else {
-    if constexpr (sizeof(T) == 4) asm("ld.global.nc.L2::128B.u32 %0, [%1];" : "=r"(four) : "l"(from));
-    else if constexpr (sizeof(T) == 2) asm("ld.global.nc.L2::128B.u16 %0, [%1];" : "=r"(four) : "l"(from));
-    else asm("ld.global.nc.L2::128B.u8 %0, [%1];" : "=r"(four) : "l"(from));
-    if constexpr (FLOAT) return __uint_as_float(four);
-    else return (T)four;
-  }
-#endif
-}
 
 // Order 1 in two or three dimensions, where all is as it mostly is: displacements of float32, one channel a field, a
 // result of the image's type, offsets of 32 bits, neighbours along x side by side, two samples or more along each axis.

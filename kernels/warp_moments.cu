@@ -33,9 +33,9 @@
 //         the machine code and how often each runs: 208 in noise_columns, 132 to smooth rows and 17 to load them, 13
 //         for the copy, 47 to gather, 16 for boxes: 433, which take 1.68 ms at the full rate of issue. Tiles at borders
 //         and what is made once a tile add 12.
-// Took    1.54 ms there, beside 1.10 of noise_columns: issue slots 63 % busy, L1 70 %. With a block a slice, copies by
+// Took    1.53 ms there, beside 1.06 of noise_columns: issue slots 63 % busy, L1 70 %. With a block a slice, copies by
 //         8 bytes and a branch a row of a box 1.60, 72 % of the slots busy; without copies on their way, with four
-//         boxes for eight warps and bytes in float64 2.41. Of float32 2.04 ms, with two blocks a multiprocessor.
+//         boxes for eight warps and bytes in float64 2.41. Of float32 2.03 ms, with two blocks a multiprocessor.
 // Lost    Counted, not measured. Rows before columns, as the prototype had it: other bits than `displacement`. Tiles
 //         of 64 x 64: half the copy, but twice the displacements in registers, and floats from 22 pixels around
 //         instead of 29. A tile that is one cell with sums in the registers of the gather: a cell of 16 x 16 pixels

@@ -10,7 +10,7 @@ import pytest
 from emulator import EmulatedDevice
 
 from gpu_stackcorr.arrays import get_backend
-from gpu_stackcorr.backends.cuda_ import block_sums, cell_totals, cross_moments, layout, moments, slabs
+from gpu_stackcorr.backends.cuda_ import block_sums, cell_totals, cross_moments, integer_sums, layout, moments, slabs
 from gpu_stackcorr.backends.cuda_.backend import CudaBackend
 from gpu_stackcorr.backends.cuda_.blocks import LANES, cut_cells
 from gpu_stackcorr.errors import BackendError
@@ -324,7 +324,7 @@ def test_too_little_memory_makes_smaller_slabs(cuda, monkeypatch, dtype):
     small = EmulatedDevice(memory_bytes=40 * y[0].nbytes)
     taken = []
     monkeypatch.setattr(slabs, "SHARE", 1)  # more than there is room for
-    work = block_sums.IntegerSums if dtype == "u1" else block_sums.CentredSums
+    work = integer_sums.IntegerSums if dtype == "u1" else block_sums.CentredSums
     of_slab = work.of_slab
     monkeypatch.setattr(
         work, "of_slab", lambda self, start, slab: taken.append(len(slab)) or of_slab(self, start, slab)

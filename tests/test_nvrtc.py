@@ -25,8 +25,8 @@ MAX_REGISTERS = 128  # which leave room for two blocks of 256 threads
 MAX_SPILL_BYTES = 64  # stored and loaded; not 0: compilers differ by a few bytes
 SPILL_BYTES = {"sum_shifted": 128, "warp_rows": 72, "sum_centred": 164, "warp_moments": 128}
 """By kernel, where a thread may spill more. sum_shifted: 96, four references of 16 bits. sum_centred: 160 on sm_120
-alone, with eight references. warp_rows: 72 on sm_120 alone, of integers computed in float64. warp_moments: 116 of 16 bits on sm_90, one component of displacements while the other is
-smoothed, so that three blocks run at once."""
+alone, with eight references. warp_rows: 72 on sm_120 alone, of integers computed in float64. warp_moments: 116 of 16
+bits on sm_90, one component of displacements while the other is smoothed, so that three blocks run at once."""
 EXAMPLES = {
     "example_kernels.cu": [
         *["ranks", "reversed_twice", "shuffles", "neighbours", "votes", "part_of_a_warp", "histogram"],

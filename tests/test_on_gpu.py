@@ -19,7 +19,7 @@ SCRIPT = ROOT / "bench" / "on_gpu.sh"
 
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="the benchmarks are not beside the package")
 
-PARTS = ["probe", "tests", "benchmarks", "experiments", "profile", "memcheck", "racecheck"]
+PARTS = ["probe", "tests", "memcheck", "racecheck", "benchmarks", "profile", "experiments"]
 OF_NVIDIA = ("memcheck", "racecheck", "profile")
 """Parts that need tools of NVIDIA's."""
 

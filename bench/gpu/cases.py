@@ -16,8 +16,8 @@ from scipy import ndimage
 from gpu_stackcorr import intervals, stack_correlation
 from gpu_stackcorr.arrays import get_backend
 from gpu_stackcorr.backends.base import Array, Edges
-from gpu_stackcorr.backends.cuda_.block_sums import IntegerSums
 from gpu_stackcorr.backends.cuda_.cell_totals import Found
+from gpu_stackcorr.backends.cuda_.integer_sums import IntegerSums
 from gpu_stackcorr.displacement_fields import displacement_streams
 from gpu_stackcorr.moments import IntegerSums as ExactSums
 from gpu_stackcorr.transforms import Elastic

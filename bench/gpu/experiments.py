@@ -22,8 +22,8 @@ import numpy as np
 
 from gpu_stackcorr import intervals
 from gpu_stackcorr.arrays import get_backend
-from gpu_stackcorr.backends.cuda_.block_sums import IntegerSums
 from gpu_stackcorr.backends.cuda_.gpu import Gpu
+from gpu_stackcorr.backends.cuda_.integer_sums import IntegerSums
 from gpu_stackcorr.displacement_fields import displacement_streams
 
 from .cases import ALPHA, SEED, SIGMA, SLICES, fitting, uniform
@@ -157,7 +157,7 @@ def loads(bench: Bench) -> Iterator[Figure]:
     slices = uniform((8 if bench.tiny else 1000, *bench.shape[1:]), "uint8")
     tiles = intervals.cell_edges(slices.shape[1:])
     for count in (1, 2, 4):
-        with changed("block_sums", _slices_a_warp=lambda _sums, _slices, n=count: n):
+        with changed("integer_sums", slices_at_once=lambda _sums, _slices, n=count: n):
             sums = IntegerSums(bench.device, [slices[0]], slices.shape, slices.dtype, tiles, [], None)
             ms = bench.ms(lambda s=sums: s.of_slab(0, slices))
         yield Figure("moments", f"uint8, tiles, {count} slices a warp: bytes", slices.nbytes / ms / 1e6, "a ns (GB/s)")

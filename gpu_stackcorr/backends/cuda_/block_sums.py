@@ -1,7 +1,7 @@
-"""Sums over blocks of the pairs of K references with a slab of slices: launches ``kernels/moments*.cu``.
+"""Sums over blocks of the pairs of K references with a slab of slices: launches ``kernels/moments_floats.cu``.
 
-There are three ways to them: integers of 8 and 16 bits without masks go by planes of bytes, other images without masks
-in float64, and whatever has masks pair by pair.
+There are three ways to them: integers of 8 and 16 bits without masks go by planes of bytes (`integer_sums`), other
+images without masks in float64, and whatever has masks pair by pair.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from gpu_stackcorr.backends.base import Array, Edges
 from gpu_stackcorr.moments import EXACT_DTYPES
 
-from .blocks import LANES, Blocks, cut_cells, cut_units
+from .blocks import Blocks, cut_cells
 from .cell_totals import Found, Pairs, Steps, total_cells
 from .device import Device
 from .layout import grid
@@ -27,19 +27,8 @@ WORD = 16
 UNIT = 4
 """Pixels of a unit of floats where every row begins on one."""
 
-WORDS_A_LANE = 16
 PIXELS_A_LANE = 64
-"""Most that a lane takes of a block, of integers whose rows begin anywhere and of floats. The order of sums depends on
-it."""
-
-FEWEST_ROWS, MOST_ROWS = 8, 64
-"""Of a lane in a block of integers whose rows are whole units, where there is work for few and for many warps."""
-
-ITEMS_A_WARP = 4
-"""That there should be for warps to end together."""
-
-RESIDENT_WARPS = 24
-"""Of a multiprocessor, as the kernels' bounds have it."""
+"""Most that a lane takes of a block. The order of sums depends on it."""
 
 WARPS = 8
 """Warps of a thread block; as in the kernels."""
@@ -58,12 +47,6 @@ TYPES = {
     "int32": "int", "uint32": "unsigned int", "int64": "long long", "uint64": "unsigned long long",
     "float32": "float", "float64": "double",
 }  # fmt: skip
-
-OFFSETS = {"int8": 1 << 7, "int16": 1 << 15}
-"""What turning the highest bit adds to a signed pixel."""
-
-FLIPS = {"int8": 0x80808080, "int16": 0x80008000}
-"""The highest bits of the pixels in four bytes."""
 
 
 def is_exact(dtype: np.dtype[Any]) -> bool:
@@ -171,118 +154,6 @@ class StoredSums(Sums):
         """Return what cells have, and the whole, of a slab whose first slice is `start`."""
 
 
-class IntegerSums(StoredSums):
-    """Of integers of 8 and 16 bits without masks, exact."""
-
-    images: Array | None = None
-    alone_x: Array | None = None
-
-    def _cut(self, edges: Edges) -> Blocks:
-        self.aligned = self.shape[2] * self.kind.itemsize % WORD == 0
-        unit = WORD // self.kind.itemsize
-        if not self.aligned:
-            return cut_cells(edges, unit=unit, passes=WORDS_A_LANE, aligned=False)
-        words = prod(self.shape) // (unit * LANES * RESIDENT_WARPS * self.device.multiprocessors)
-        units = cut_units(edges, unit=unit, rows=min(max(FEWEST_ROWS, words // ITEMS_A_WARP), MOST_ROWS))
-        self.lanes, self.step = self.device.keep(units.lanes), units.rows_at_once
-        return units.blocks
-
-    def _prepare(self, references: list[Array]) -> None:
-        self.references = [self.device.to_device(image) for image in references]
-        are_given = all(image is reference for image, reference in zip(self.references, references, strict=True))
-        self.places = [_address(image) for image in self.references] if are_given else []
-        self.counts = self.device.keep(self.blocks.pixels().ravel())
-
-    def _split(self, images: Array) -> None:
-        """Keep the references as planes of bytes; those of uint8 whose units are whole are that already."""
-        count, pixels, planes = self.count, images[0].size, self.x_kind.itemsize
-        self.plane = -(-pixels // WORD) * WORD
-        is_split = planes == 1 and self.x_kind.name not in FLIPS and pixels == self.plane
-        if is_split and self.aligned and _is_aligned(images):
-            self.planes, self.front = as_bytes(images), 0
-            return
-        self.front = WORD  # units begin before the first pixel, and end behind the last one
-        self.planes = self.device.empty((self.front + count * planes * self.plane + 2 * WORD,), np.uint8)
-        unsigned = f"uint{8 * planes}"
-        flip = np.uint32(FLIPS.get(self.x_kind.name, 0) & ((1 << 8 * planes) - 1))
-        self.device.kernel("moments.cu", f"split_bytes<{TYPES[unsigned]}>")(
-            grid(-(-pixels // 256), count),
-            (256,),
-            (
-                images.view(unsigned),
-                self._planes_from(0),
-                np.int64(count),
-                np.int64(self.plane),
-                np.int64(pixels),
-                flip,
-            ),
-        )
-
-    def _planes_from(self, k: int) -> Array:
-        """Return the bytes from the k-th reference on."""
-        return self.planes[self.front + k * self.x_kind.itemsize * self.plane :]
-
-    def of_slab(self, start: int, slab: Array) -> Found:
-        number, numbers = self.blocks.number, self._numbers_in(slab)
-        if self.images is None:
-            self.images = self._stacked_in(slab, numbers)
-            self._split(self.images)
-        alone, products = self._sum(slab)
-        if self.alone_x is None:
-            self.alone_x = self._alone_of_references(numbers, alone)
-        offsets = OFFSETS.get(self.x_kind.name, 0), OFFSETS.get(self.kind.name, 0)
-        x, y, counts = Steps(self.alone_x, number, 0), Steps(alone, 0, number), Steps(self.counts, 0, 0)
-        return self._total(x, y, products, counts, offsets)
-
-    def _numbers_in(self, slab: Array) -> list[int]:
-        """Return which slices of a slab the references are; none where one is not among them."""
-        if self.x_kind != self.kind or not self.places:
-            return []
-        numbers = [divmod(place - _address(slab), slab[0].nbytes) for place in self.places]
-        return [n for n, _ in numbers] if all(not rest and 0 <= n < len(slab) for n, rest in numbers) else []
-
-    def _stacked_in(self, slab: Array, numbers: list[int]) -> Array:
-        """Return the references as one array: a part of the slab where they are neighbours there."""
-        return (
-            slab[numbers[0] : numbers[-1] + 1] if _follow_each_other(numbers) else stacked(self.device, self.references)
-        )
-
-    def _sum(self, slab: Array) -> tuple[Array, Array]:
-        """Return what slices have alone, and their products with the references."""
-        if self.aligned:
-            slab = _aligned(self.device, slab)
-        count, number = len(slab), self.blocks.number
-        alone = self.device.empty((count, number, ALONE), np.int64)
-        products = self.device.empty((self.count, count, number), np.int64)
-        flip = np.uint32(FLIPS.get(self.kind.name, 0))
-        kernel = ("moments.cu", "sum_units") if self.aligned else ("moments_shifted.cu", "sum_shifted")
-        layout = (self.lanes, np.int32(len(self.lanes)), np.int32(self.step)) if self.aligned else ()
-        items = self.blocks.shape[0] * len(self.lanes) if self.aligned else None
-        for k in range(0, self.count, MOST_REFERENCES):
-            references = min(MOST_REFERENCES, self.count - k)
-            most, slices_a_warp = _sizes(references, count)
-            if self.aligned:
-                slices_a_warp = _slices_a_warp(most * self.kind.itemsize * self.x_kind.itemsize, count)
-            name = f"{kernel[1]}<{self.kind.itemsize}, {self.x_kind.itemsize}, {most}, {slices_a_warp}>"
-            images = as_bytes(slab), self._planes_from(k), np.int64(self.plane), np.int32(references)
-            results = *layout, flip, alone, products[k:]
-            self._launch(kernel[0], name, images, count, slices_a_warp, results, items)
-        return alone, products
-
-    def _alone_of_references(self, numbers: list[int], alone: Array) -> Array:
-        """Return what the references have alone: as slices that they are, as slices of their type, or in pairs."""
-        assert self.images is not None
-        if self.x_kind != self.kind or self.x_kind.name in FLIPS:
-            return self._sum_pairs(self.images[:1], self.images, (None, np.int64(0)) * 2)[0]
-        if not numbers:
-            return self._sum(self.images)[0]
-        return (
-            alone[numbers[0] : numbers[-1] + 1]
-            if _follow_each_other(numbers)
-            else stacked(self.device, [alone[n] for n in numbers])
-        )
-
-
 class CentredSums(StoredSums):
     """Of images without masks of which one at least is not of exact integers, in float64."""
 
@@ -299,7 +170,7 @@ class CentredSums(StoredSums):
         self.counts = self.device.keep(self.blocks.pixels().ravel())
 
     def of_slab(self, start: int, slab: Array) -> Found:
-        alone, products = self._sum_centred(_aligned(self.device, slab), self.images)
+        alone, products = self._sum_centred(aligned(self.device, slab), self.images)
         number = self.blocks.number
         return self._total(Steps(self.alone_x, number, 0), Steps(alone, 0, number), products, Steps(self.counts, 0, 0))
 
@@ -309,7 +180,7 @@ class CentredSums(StoredSums):
         products = self.device.empty((len(references), len(slices), self.blocks.number), np.float64)
         for k in range(0, len(references), MOST_REFERENCES):
             images = references[k : k + MOST_REFERENCES]
-            most, slices_a_warp = _sizes(len(images), len(slices))
+            most, slices_a_warp = sizes(len(images), len(slices))
             name = f"sum_centred<{TYPES[slices.dtype.name]}, {most}, {slices_a_warp}, {self.unit}>"
             data = slices, images, np.int32(len(images))
             self._launch("moments_floats.cu", name, data, len(slices), slices_a_warp, (alone, products[k:]))
@@ -342,20 +213,10 @@ class MaskedSums(StoredSums):
         return self._total(Steps(x, *of_pair), Steps(y, *of_pair), products, Steps(counts, *of_pair))
 
 
-def _sizes(references: int, slices: int) -> tuple[int, int]:
+def sizes(references: int, slices: int) -> tuple[int, int]:
     """Return for how many references and slices a warp holds sums."""
     most = 1 << (references - 1).bit_length()
     return most, 1 if slices == 1 or most == MOST_REFERENCES else 2
-
-
-def _follow_each_other(numbers: list[int]) -> bool:
-    return bool(numbers) and numbers == [*range(numbers[0], numbers[-1] + 1)]
-
-
-def _slices_a_warp(sums: int, slices: int) -> int:
-    """Return how many slices a warp of ``sum_units`` takes at once."""
-    most = 2 if sums == 1 or sums > 8 else 4
-    return 1 if sums > 16 else min(most, 1 << (slices - 1).bit_length())
 
 
 def stacked(device: Device, images: Sequence[Array], dtype: np.dtype[Any] | None = None) -> Array:
@@ -374,21 +235,21 @@ def as_bytes(images: Array) -> Array:
     return images.reshape(-1).view(np.uint8)
 
 
-def _aligned(device: Device, images: Array) -> Array:
+def aligned(device: Device, images: Array) -> Array:
     """Return images that begin on 16 bytes: a copy where a view begins elsewhere."""
-    if _is_aligned(images):
+    if is_aligned(images):
         return images
     copy = device.empty(images.shape, images.dtype)
     copy[...] = images
     return copy
 
 
-def _is_aligned(images: Array) -> bool:
+def is_aligned(images: Array) -> bool:
     """Whether an array on the device begins on 16 bytes."""
-    return _address(images) % WORD == 0
+    return address(images) % WORD == 0
 
 
-def _address(images: Array) -> int:
+def address(images: Array) -> int:
     """Return where an array on the device begins."""
     interface = getattr(images, "__cuda_array_interface__", None) or images.__array_interface__
     return int(interface["data"][0])

@@ -14,8 +14,9 @@ import numpy as np
 from gpu_stackcorr.backends.base import Array
 from gpu_stackcorr.cross_moments import CrossMoments
 
-from .block_sums import FLIPS, OFFSETS, TYPES, as_bytes, is_exact
+from .block_sums import TYPES, as_bytes, is_exact
 from .device import Device
+from .integer_sums import FLIPS, OFFSETS
 from .layout import grid
 from .moments import moments
 

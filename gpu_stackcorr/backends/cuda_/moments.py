@@ -18,7 +18,7 @@ from gpu_stackcorr.backends.base import Array, Edges
 from gpu_stackcorr.errors import BackendError
 from gpu_stackcorr.moments import INT64_PIXELS, IntegerSums, Moments
 
-from . import block_sums
+from . import block_sums, integer_sums
 from .block_sums import StoredSums, Sums, is_exact
 from .cell_totals import Found, Layout, Totals
 from .device import Device
@@ -68,7 +68,7 @@ def stored_kind(*, exact: bool, masked: bool) -> type[StoredSums]:
     """Return which sums references take with slices as they are."""
     if masked:
         return block_sums.MaskedSums
-    return block_sums.IntegerSums if exact else block_sums.CentredSums
+    return integer_sums.IntegerSums if exact else block_sums.CentredSums
 
 
 def of_slabs(
