@@ -2,8 +2,7 @@
 #pragma once
 #include "byte_planes.cuh"
 
-// Sums over a block of bytes fit into 32 bits, also two of them: 2 * 255^2 * 16384 < 2^32. Those of 16-bit pixels do
-// not.
+// Sums over a block of bytes fit into 32 bits: 255^2 * 32768 < 2^31. Those of 16-bit pixels do not.
 template <int PLANES> struct BlockSum {
   typedef u64 type;
 };

@@ -30,7 +30,7 @@
 #include "block_sums.cuh"
 #include "integer_sums.cuh"
 
-// What a lane owns of an item: the unit'th 16 bytes of every step'th row from `row` on, where they are of that block
+// What a lane owns of an item: of every step'th row from `row` on the unit'th 16 bytes, where they are of that block
 // column. The lanes of a block follow each other up to `stop`. A lane that owns nothing has a row beyond every image.
 struct Lane {
   int block_column, unit, row, stop;
@@ -42,7 +42,7 @@ struct Turn {
   int row;
 };
 
-// A multiprocessor holds 24 warps, or 16 of those with many sums; what is on the way to shared memory fits to either.
+// A multiprocessor holds 24 warps, or 16 of those with many sums, and a block 32 or 48 KiB of words on their way.
 template <int PY, int PX, int K, int S> struct Room {
   static constexpr bool LIGHT = PY * PX * K * S <= 8;
   static constexpr int BLOCKS = LIGHT ? 3 : 2, STAGES = (LIGHT ? 8 : 12) / S;

@@ -12,7 +12,7 @@ from emulator import EmulatedDevice
 from gpu_stackcorr.arrays import get_backend
 from gpu_stackcorr.backends.cuda_ import block_sums, cell_totals, cross_moments, integer_sums, layout, moments, slabs
 from gpu_stackcorr.backends.cuda_.backend import CudaBackend
-from gpu_stackcorr.backends.cuda_.blocks import LANES, cut_cells
+from gpu_stackcorr.backends.cuda_.blocks import LANES, NO_LANE, cut_cells, cut_units
 from gpu_stackcorr.errors import BackendError
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
@@ -93,6 +93,35 @@ def test_blocks_fill_their_cells_and_lanes(unit, aligned, shape, cells):
     assert np.diff(blocks.rows).max() * np.diff(blocks.columns).max() * 65025 < 2**32 or unit < 16
 
 
+@pytest.mark.parametrize("unit", [8, 16])
+@pytest.mark.parametrize("units", [1, 3, 16, 17, 32, 33, 64, 100])
+@pytest.mark.parametrize("cells", [1, 3, 16])
+def test_lanes_take_every_unit_of_every_cell(unit, units, cells):
+    edges = linspace(70, 2), linspace(units * unit, cells)
+    found = cut_units(edges, unit=unit, rows=8)
+    blocks, lanes = found.blocks, found.lanes.tolist()
+    np.testing.assert_array_equal(blocks.columns[blocks.column_cells], edges[1])
+    np.testing.assert_array_equal(blocks.rows[blocks.row_cells], edges[0])
+    assert np.diff(blocks.rows).max() <= 8 * found.rows_at_once
+    taken = []
+    for item in lanes:
+        assert len(item) == LANES
+        for lane, (block, place, row, stop) in enumerate(item):
+            if row == NO_LANE[2]:
+                continue
+            left, right = blocks.columns[block : block + 2].tolist()
+            assert left < (place + 1) * unit
+            assert right > place * unit
+            assert [other[0] for other in item[lane:stop]] == [block] * (stop - lane)
+            assert stop == LANES or item[stop][0] != block or item[stop][2] == NO_LANE[2]
+            taken += [
+                (max(left, place * unit) + i, row)
+                for i in range(min(right, (place + 1) * unit) - max(left, place * unit))
+            ]
+    pixels = [(x, row) for x in range(units * unit) for row in range(found.rows_at_once)]
+    assert sorted(taken) == pixels
+
+
 # Integers.
 
 
@@ -119,9 +148,11 @@ def test_any_number_of_references_and_slices(cuda, references, slices, width):
 
 
 @pytest.mark.parametrize("value", [0, 255, 65535])
-def test_the_largest_blocks_do_not_overflow(cuda, value):
-    """All the 8192 pixels of a block of bytes, or 4096 of 16 bits, at the top."""
-    y = np.full((1, 64, 512), value, np.uint16 if value > 255 else np.uint8)
+@pytest.mark.parametrize("width", [512, 511])
+def test_the_largest_blocks_do_not_overflow(cuda, value, width, monkeypatch):
+    """All the pixels of a block at the top: 32768 of bytes in units, 8192 elsewhere, or half as many of 16 bits."""
+    monkeypatch.setattr(integer_sums, "FEWEST_ROWS", integer_sums.MOST_ROWS)
+    y = np.full((1, 64, width), value, np.uint16 if value > 255 else np.uint8)
     (found,), (expected,) = (b.moments([y[0]], y) for b in (cuda, SPECIFICATION))
     assert_same(found, expected)
 

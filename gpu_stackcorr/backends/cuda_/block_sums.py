@@ -114,7 +114,7 @@ class Sums(ABC):
         results: Sequence[Any],
         items: int | None = None,
     ) -> None:
-        """Launch a kernel of the first stage, for each block or so many pairs of them.
+        """Launch a kernel of the first stage, for each block or for so many items.
 
         With few slices a thread block takes several.
         """

@@ -161,6 +161,7 @@ def cut_units(edges: Edges, *, unit: int, rows: int) -> Units:
 
 @lru_cache(maxsize=64)
 def _cut_units(y_edges: tuple[int, ...], x_edges: tuple[int, ...], unit: int, rows: int) -> Units:
+    """Return blocks of cells, and their lanes."""
     spans = [range(start // unit, -(-stop // unit)) for start, stop in pairwise(x_edges)]
     slots = [(cell, place) for cell, span in enumerate(spans) for place in span]  # where two cells share one: twice
     items = max(1, -(-len(slots) // LANES))
