@@ -36,6 +36,9 @@ LARGEST_WINDOW = GRID // 4
 FARTHEST = 2 * LARGEST_WINDOW - 1
 """The largest lag in cells along an axis at which a covariance may have weight."""
 
+PAIRS = 64
+"""Pairs whose cells are taken together: of 165 at once, half of the time went to memory that was cleared anew."""
+
 TRUNCATION = 0.1
 """Autocorrelation at which ``"effective"`` begins to taper: what lies farther out is mostly noise."""
 
@@ -151,6 +154,16 @@ def influence(r: Floats, cells: CellSums) -> Floats:
         return np.asarray(cells.uv - half * (cells.uu + cells.vv))
 
 
+def tiles(r: Floats, moments: Moments) -> Uncertainty:
+    """Return the uncertainty of correlations (pairs,) from moments with cells: see `tile_uncertainty`."""
+    parts = []
+    for start in range(0, max(1, len(r)), PAIRS):
+        part = slice(start, start + PAIRS)
+        cells = cell_sums(moments[part])
+        parts.append(tile_uncertainty(r[part], influence(r[part], cells), cells.pixels))
+    return Uncertainty(*map(np.concatenate, zip(*parts, strict=True)))
+
+
 def tile_uncertainty(r: Floats, influences: Floats, pixels: Floats) -> Uncertainty:
     """Return the uncertainty of correlations from the influence sums of their cells.
 
@@ -195,9 +208,14 @@ _RINGS = [np.rint(_DISTANCE) == k for k in range(LARGEST_WINDOW + 1)]
 
 def _autocovariance(cells: Floats) -> Floats:
     """Return the sums of products of cells at lags up to FARTHEST along each axis, lag 0 in the middle."""
-    size = (GRID + FARTHEST + 1,) * 2
-    products = np.fft.irfft2(np.abs(np.fft.rfft2(cells, size)) ** 2, size)
-    return np.asarray(products[..., _LAG[:, np.newaxis], _LAG])
+    size = GRID + FARTHEST + 1
+    spectrum = np.fft.rfft2(cells, (size, size))
+    power = spectrum.real**2 + spectrum.imag**2
+    # Power is real: half of its transform along y, of the lags (-y, x) from y = 0 on, has all of it, as lag (y, x) has
+    # what (-y, -x) has.
+    rows = np.fft.rfft(power, axis=-2)[..., : FARTHEST + 1, :]
+    products = np.fft.irfft(rows, size, axis=-1) / size
+    return np.asarray(products[..., np.abs(_LAG)[:, np.newaxis], np.where(_LAG[:, np.newaxis] > 0, -_LAG, _LAG)])
 
 
 def _window(c: Floats, k: Floats) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -181,8 +181,7 @@ def _uncertainty(
     if battery.ci == "tiles":
         if pair.cells is None:
             return intervals.too_small(r.shape)
-        cells = intervals.cell_sums(pair)
-        return intervals.tile_uncertainty(r, intervals.influence(r, cells), cells.pixels)
+        return intervals.tiles(r, pair)
     to_host = battery.backend.to_host
     image = np.asarray(to_host(group.images[member.column]), np.float64)
     masks = None if seen.mask is None else to_host(seen.mask)

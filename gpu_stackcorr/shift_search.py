@@ -239,8 +239,7 @@ class _Overlap:
             first, second = (np.asarray(part, np.float64) for part in (self.first, self.second))
             of_r = intervals.effective(first, second, self.mask)
         elif tiles:
-            cells = intervals.cell_sums(pair)
-            of_r = intervals.tile_uncertainty(r, intervals.influence(r, cells), cells.pixels)
+            of_r = intervals.tiles(r, pair)
         else:
             of_r = intervals.too_small(r.shape)
         return float(r[0]), int(pair.count[0]), tuple(np.ravel(values)[0] for values in of_r)
