@@ -54,7 +54,7 @@ __device__ __forceinline__ void copy_word(const void* from, bool found, void* to
 
 // A tap. Of the line that it lies in all comes to L2, as pixels nearby are pulled from there.
 template <class T> __device__ __forceinline__ T load_tap(const T* from) {
-#ifdef CUDA_EMULATOR
+#if defined(CUDA_EMULATOR) || __CUDA_ARCH__ < 750
   return __ldg(from);
 #else
   constexpr bool FLOAT = (T)0.5 != 0;
