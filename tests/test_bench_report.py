@@ -1,4 +1,4 @@
-"""What is made of a record: tables, CSV, Markdown, the page, README's table; ``stackcorr bench`` that writes them."""
+"""What is made of a record: tables, CSV, Markdown, README's table, the page; and records of files of bench/gpu."""
 
 from __future__ import annotations
 
@@ -6,90 +6,16 @@ import base64
 import csv
 import io
 import json
-import re
 from html.parser import HTMLParser
 
 import pytest
-from typer.testing import CliRunner
+from bench_records import GPU, NUMBA, NUMPY, case, made, row
 
 from gpu_stackcorr.benchmarks import module
-from gpu_stackcorr.cli import app
 
-comparison, gpu_record, harness, page, readme, record, series, suite, tables, words = map(
-    module,
-    ("comparison", "gpu_record", "harness", "page", "readme", "record", "series", "suite", "tables", "words"),
+comparison, page, readme, record, series, tables, words = map(
+    module, ("comparison", "page", "readme", "record", "series", "tables", "words")
 )
-OURS, NUMBA, NUMPY = harness.OURS, harness.path_name("numba"), harness.path_name("numpy")
-
-
-def row(operation, case, contestant, median, **rest):
-    """Return a row; its quartiles are a hundredth away."""
-    backend = next((name for name in ("cuda", "numba", "numpy") if contestant == harness.path_name(name)), None)
-    return {
-        "operation": operation,
-        "case": case,
-        "contestant": contestant,
-        "median": median,
-        "lower_quartile": 0.99 * median,
-        "upper_quartile": 1.01 * median,
-        "rounds": 9,
-        "gigapixels_per_second": 1.5,
-        "error": 1e-9,
-        "note": "",
-        "backend": backend,
-        **rest,
-    }
-
-
-def case(operation, name, **rest):
-    """Return what a record says of a case."""
-    counts = {"pixels": 1000, "bytes": 4000, "written": 0, "operations": 10000, "arithmetic": "float32"}
-    entry = {"operation": operation, "case": name, "group": "operation", "parameters": {}, "reason": ""}
-    return {**entry, **counts, **rest}
-
-
-def made():
-    """Return a record with everything in it."""
-    series_of = [
-        (
-            case("moments", f"{n} slices", group="scaling", parameters={"slices": n}, operations=1000 * n),
-            row("moments", f"{n} slices", NUMBA, 1e-4 * n + 1e-4, peak_host_bytes=2**20 * n),
-        )
-        for n in (1, 2, 4)
-    ]
-    rows = [
-        row("warp", "a", NUMBA, 0.001, of_limit=0.8, bound="memory", peak_host_bytes=2**20, first_call=1.5),
-        row("warp", "a", NUMPY, 0.02),
-        row("warp", "a", f"{OURS}, with labels, numba backend", 0.0005, backend="numba"),
-        row("warp", "a", "limit: memory read once", 0.0001),
-        row("warp", "a", "slow", 0.01),
-        row("warp", "a", "fast", 0.004, note="other numbers"),
-        row("warp", "b", NUMBA, 0.002, of_limit=0.02, bound="neither"),
-        row("warp", "b", "fast | wide", 0.001, note="float32"),
-        row("moments", "c", NUMBA, 0.001),
-        row("the notebook's flip", "small", NUMBA, 0.5),
-        row("the notebook's flip", "small", "the notebook", 50.0),
-        *(entry for _, entry in series_of),
-    ]
-    return record.completed(
-        {
-            **record.new(seconds=0.1, quick=True),
-            "machine": {"processor": "abacus", "threads": 2, "memory_bytes": 2**30, "versions": {"numpy": "2.0"}},
-            "limits": {"cpu": {"read_bytes_per_second": 2e10, "copy_bytes_per_second": 1e10, "float32_flops": 1e11}},
-            "cases": [
-                case("warp", "a"),
-                case("warp", "b", reason="it reads <half> of the bytes"),
-                case("moments", "c", operations=None),
-                case("the notebook's flip", "small", group="experiment"),
-                *(entry for entry, _ in series_of),
-            ],
-            "rows": rows,
-            "missing": {"cv2": "ModuleNotFoundError: no cv2"},
-            "skipped": [{"operation": "warp", "case": "huge", "reason": "needs 1 PB"}],
-            "failures": [{"operation": "warp", "case": "a", "contestant": "torch", "failure": "ValueError: no"}],
-        }
-    )
-
 
 # Cases beside each other.
 
@@ -272,45 +198,6 @@ def test_a_case_in_which_all_failed_has_no_table():
 # Files of bench/gpu.
 
 
-GPU = {
-    "started": "2026-11-25T00:00:00Z",
-    "device": "NVIDIA Abacus",
-    "cupy": "14.0",
-    "driver": 13000,
-    "tiny": False,
-    "copy_gigabytes_per_second": 2000.0,
-    "failures": ["Traceback\nMemoryError: all"],
-    "targets": [
-        {"case": "warp, order 1", "text": "share", "figure": 0.5, "limit": 0.7, "at_least": True, "reached": False},
-        {"case": "warp, order 1", "text": "other", "figure": float("nan"), "limit": 3, "at_least": 0, "reached": None},
-    ],
-    "rows": [
-        {
-            "case": name,
-            "contestant": contestant,
-            "median": median,
-            "lower_quartile": median,
-            "upper_quartile": median,
-            "wall": 2 * median,
-            "first": 1.0,
-            "rounds": 5,
-            "gigabytes_per_second": 1000.0 if contestant == OURS else None,
-            "of_copy": 0.5 if contestant == OURS else None,
-            "error": None,
-            "note": note,
-            "failure": failure,
-        }
-        for name, contestant, median, note, failure in (
-            ("warp, order 1", OURS, 2.0, "", ""),
-            ("warp, order 1", "cupyx", 8.0, "scaled", ""),
-            ("warp, order 1", "cuBLAS", 8.0, "", "error 1"),
-            ("small inputs, 4 KiB", "moments on cuda", 1.0, "from the host; see wall", ""),
-            ("small inputs, 4 KiB", "moments on numpy", 0.1, "from the host; see wall", ""),
-        )
-    ],
-}
-
-
 def test_a_file_of_a_gpu_becomes_a_record(tmp_path):
     (tmp_path / "benchmarks.json").write_text(json.dumps(GPU))
     found = record.load(tmp_path / "benchmarks.json")
@@ -347,110 +234,3 @@ def test_machines_stand_beside_each_other(tmp_path):
 def test_a_rehearsal_is_called_one(tmp_path):
     (tmp_path / "benchmarks.json").write_text(json.dumps({**GPU, "tiny": True}))
     assert "None of its times is a figure" in read(page.render([record.load(tmp_path / "benchmarks.json")])).text
-
-
-# The command.
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """A suite of one small case."""
-
-    def cases(operation, *, quick=False):
-        contestants = [harness.Contestant(NUMPY, lambda: sum(range(1000)), backend="numpy")]
-        yield harness.Case(operation, "quick" if quick else "full", 3, contestants, bytes=24)
-
-    monkeypatch.setattr(suite, "cases", cases)
-    monkeypatch.setattr(suite, "OPERATIONS", ("warp", "moments"))
-    monkeypatch.setattr(suite.limits, "measure", lambda seconds, **sizes: made()["limits"]["cpu"])
-
-
-def run(*args):
-    return CliRunner().invoke(app, ["bench", *map(str, args)])
-
-
-def test_the_command_prints_a_table_and_writes_four_files(tiny, tmp_path):
-    done = run("--seconds", 0, "-o", tmp_path / "out")
-    assert done.exit_code == 0, done.output
-    assert re.match(r"operation +case +numpy ms", done.stdout)
-    assert "warp: full" in done.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("results.json", "results.csv", "results.md", "report.html"),
-    }
-    assert len(record.load(tmp_path / "out" / "results.json")["rows"]) == 2
-
-
-def test_the_command_takes_operations_and_json(tiny, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    done = run("moments", "--quick", "--seconds", 0, "--backend", "numpy", "--json")
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert [(one["operation"], one["case"]) for one in found["rows"]] == [("moments", "quick")]
-    assert (found["quick"], found["seconds"]) == (True, 0)
-    assert not list(tmp_path.iterdir())
-
-
-def test_resuming_takes_what_is_there(tiny, tmp_path):
-    assert run("warp", "--seconds", 0, "-o", tmp_path).exit_code == 0
-    before = record.load(tmp_path / "results.json")
-    assert run("--seconds", 0, "--resume", "-o", tmp_path).exit_code == 0
-    after = record.load(tmp_path / "results.json")
-    assert after["rows"][:1] == before["rows"]
-    assert [one["operation"] for one in after["rows"]] == ["warp", "moments"]
-    refused = run("--seconds", 1, "--resume", "-o", tmp_path)
-    assert refused.exit_code == 2
-    assert "it differs in seconds" in refused.stderr
-
-
-def test_an_interrupted_command_says_how_to_go_on(tiny, tmp_path, monkeypatch):
-    def interrupted(case, **how):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(suite, "race", interrupted)
-        done = run("--seconds", 0, "-o", tmp_path)
-    assert done.exit_code == 130
-    assert "--resume goes on" in done.stderr.splitlines()[-2]
-    assert {path.name for path in tmp_path.iterdir()} == {"results.json"}
-    assert run("--seconds", 0, "--resume", "-o", tmp_path).exit_code == 0
-
-
-def test_a_wrong_result_of_ours_is_exit_status_1(tiny, monkeypatch):
-    def cases(operation, *, quick=False):
-        contestants = [harness.Contestant(NUMPY, lambda: 1.0, harness.largest_difference(0.0), 0.5, backend="numpy")]
-        yield harness.Case(operation, "case", 3, contestants)
-
-    monkeypatch.setattr(suite, "cases", cases)
-    done = run("warp", "--seconds", 0)
-    assert done.exit_code == 1
-    assert "error 1, allowed 0.5" in done.stderr
-
-
-def test_result_files_become_a_page(tmp_path):
-    (tmp_path / "gpu.json").write_text(json.dumps(GPU))
-    record.save(tmp_path / "cpu.json", made())
-    done = run("--report", tmp_path / "cpu.json", tmp_path / "gpu.json", "-o", tmp_path / "new")
-    assert done.exit_code == 0, done.output
-    assert "NVIDIA Abacus" in (tmp_path / "new" / "report.html").read_text()
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (["wrap"], "wrap: no such operation; allowed are warp, moments"),
-        (["--resume"], "--resume needs -o"),
-        (["--report", "a.json"], "-o for the folder"),
-        (["--report", "-o", "x"], "one or more result files"),
-        (["--report", "no.json", "-o", "x"], "'no.json': No such file"),
-        (["--compare", "--quick"], "different things"),
-        (["--seconds", "-1"], "not a number of 0 or more"),
-        (["--backend", "rocm"], "'rocm' is not a backend"),
-    ],
-)
-def test_errors_of_usage(tiny, tmp_path, monkeypatch, args, message):
-    monkeypatch.chdir(tmp_path)
-    done = run(*args)
-    assert done.exit_code == 2, done.output
-    (line,) = done.stderr.splitlines()
-    assert message in line
-    assert not list(tmp_path.iterdir())
