@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+from exact_moments import exact_covariances, is_nearest
 from numpy.typing import NDArray
 from properties import given, st
-from test_moments_merge import exact_covariances, is_nearest
 
 from gpu_stackcorr import image_correlation, stack_correlation
 from gpu_stackcorr.errors import BackendError, ConstantSliceWarning, InputTypeError, ParameterError

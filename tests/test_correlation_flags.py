@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exact_moments import is_nearest
 from real_data import needs_real_data, real_data
 from test_correlation import IMAGE_1, IMAGE_2, Image, a_stack, by_scipy, mapped, one
-from test_moments_merge import is_nearest
 
 from gpu_stackcorr import image_correlation, measurement, open_volume, stack_correlation
 from gpu_stackcorr.arrays import Stack, get_backend

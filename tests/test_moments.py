@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exact_moments import assert_close, assert_same, exact_covariances, is_nearest, sums_of
 from numpy.typing import NDArray
 from properties import given, st
-from test_moments_merge import assert_close, assert_same, exact_covariances, is_nearest, sums_of
 
 from gpu_stackcorr.backends.base import Backend
 from gpu_stackcorr.moments import Moments

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exact_moments import assert_close, assert_same
 from test_moments import INTEGERS, WIDE, Image, assert_brute, assert_nearest, random_images
-from test_moments_merge import assert_close, assert_same
 
 from gpu_stackcorr.backends.base import Backend
 from gpu_stackcorr.moments import Moments, concatenate
