@@ -1,4 +1,4 @@
-"""The tile and effective intervals: against their formulas in plain loops, and what must not change them."""
+"""The tile intervals: against their formulas in plain loops, what must not change them (or the effective ones)."""
 
 from __future__ import annotations
 
@@ -7,95 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from properties import given, st
+from tiles_by_loops import FIELDS, Floats, assert_like, by_loops, from_cells, masks, moments_of, pair, smooth, tiles
 
 from gpu_stackcorr import intervals
 from gpu_stackcorr.arrays import get_backend
-from gpu_stackcorr.intervals import CellSums, Uncertainty
-from gpu_stackcorr.moments import Moments
+from gpu_stackcorr.intervals import CellSums
 from gpu_stackcorr.records import correlation_interval
-
-Floats = NDArray[np.float64]
-FIELDS = Uncertainty._fields
-
-
-def smooth(rng: np.random.Generator, shape: tuple[int, int], radius: int) -> Floats:
-    """Return noise averaged over squares: neighbouring pixels are alike up to 2 radius + 1."""
-    width = 2 * radius + 1
-    noise = rng.standard_normal((shape[0] + 2 * radius, shape[1] + 2 * radius))
-    return np.lib.stride_tricks.sliding_window_view(noise, (width, width)).mean(axis=(2, 3))
-
-
-def pair(seed: int, shape: tuple[int, int] = (64, 80), radius: int = 2, rho: float = 0.6) -> tuple[Floats, Floats]:
-    """Return two smooth images that are alike."""
-    rng = np.random.default_rng(seed)
-    a, b = smooth(rng, shape, radius), smooth(rng, shape, radius)
-    return a, rho * a + math.sqrt(1 - rho * rho) * b
-
-
-def moments_of(x: Floats, y: Floats, mask: Any = None) -> Moments:
-    """Return the moments of one pair with those of its cells."""
-    edges = intervals.cell_edges(x.shape)
-    return get_backend("numpy").moments([x], y[np.newaxis], reference_mask=mask, tiles=edges)[0]
-
-
-def tiles(x: Floats, y: Floats, mask: Any = None) -> Uncertainty:
-    """Return the uncertainty of one pair by tiles."""
-    moments = moments_of(x, y, mask)
-    r, cells = moments.correlation(), intervals.cell_sums(moments)
-    found = intervals.tile_uncertainty(r, intervals.influence(r, cells), cells.pixels)
-    return Uncertainty(*(values[0] for values in found))
-
-
-def by_loops(x: Floats, y: Floats, mask: Any = None) -> Uncertainty:
-    """Return the same from the pixels, by the formulas of the method written out one cell and one lag at a time."""
-    valid = np.ones(x.shape, bool) if mask is None else mask
-    n = int(valid.sum())
-    u, v = ((image - image[valid].mean()) / image[valid].std() for image in (x, y))
-    r = (u * v)[valid].sum() / n
-    psi = u * v - r / 2 * (u * u + v * v)
-    grid = 16
-    rows, columns = ([round(size * i / grid) for i in range(grid + 1)] for size in x.shape)
-    t, count = np.zeros((grid, grid)), np.zeros((grid, grid))
-    for i in range(grid):
-        for j in range(grid):
-            box = np.s_[rows[i] : rows[i + 1], columns[j] : columns[j + 1]]
-            t[i, j], count[i, j] = psi[box][valid[box]].sum(), valid[box].sum()
-    return from_cells(r, t, count)
-
-
-def from_cells(r: float, t: Floats, count: Floats) -> Uncertainty:
-    """Return steps 3 to 7 of the method."""
-    grid, n = 16, count.sum()
-    c: dict[tuple[int, int], float] = {}
-    k: dict[tuple[int, int], float] = {}
-    for dy in range(1 - grid, grid):
-        for dx in range(1 - grid, grid):
-            here = np.s_[max(0, -dy) : grid - max(0, dy), max(0, -dx) : grid - max(0, dx)]
-            there = np.s_[max(0, dy) : grid + min(0, dy), max(0, dx) : grid + min(0, dx)]
-            c[dy, dx] = float((t[here] * t[there]).sum())
-            k[dy, dx] = float((count[here] * count[there]).sum())
-
-    def ring(index: int) -> float:
-        lags = [lag for lag in c if round(math.hypot(*lag)) == index]
-        return sum(c[lag] for lag in lags) / sum(k[lag] for lag in lags)
-
-    window = next((m for m in (1, 2, 3, 4) if ring(m) / ring(0) < 0.05), 4)
-    saturated = ring(4) / ring(0) >= 0.05 and window == 4
-    taper = {lag: min(max(2 - math.hypot(*lag) / window, 0.0), 1.0) for lag in c}
-    share = sum(taper[lag] * k[lag] for lag in c) / n**2
-    variance = max(sum(taper[lag] * c[lag] for lag in c) / (1 - share), c[0, 0] / 2) / n**2
-    df = n**2 / (k[0, 0] * sum(weight**2 for weight in taper.values()))
-    standard_error = math.sqrt(variance) / (1 - r * r)
-    return Uncertainty(*map(np.array, (standard_error, df, 3 + 1 / standard_error**2, window, saturated)))
-
-
-def assert_like(found: Uncertainty, expected: Uncertainty, rtol: float = 1e-10) -> None:
-    """Compare every field."""
-    for name in FIELDS:
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=rtol, err_msg=name)
-
 
 # Cells by hand.
 
@@ -152,15 +70,6 @@ def test_the_window_is_the_first_ring_without_covariance(period: int, window: in
 
 
 # Sums of cells, from moments and from pixels.
-
-
-def masks(shape: tuple[int, int]) -> dict[str, Any]:
-    """Return masks: all pixels, a disc, half an image, scattered holes, few cells."""
-    y, x = np.indices(shape)
-    disc = np.hypot(y - shape[0] / 2, x - shape[1] / 2) < min(shape) * 0.45
-    holes = np.random.default_rng(7).random(shape) > 0.3
-    corner = (y < shape[0] * 0.4) & (x < shape[1] * 0.3)
-    return {"none": None, "disc": disc, "half": x < shape[1] // 2, "holes": holes, "corner": corner}
 
 
 @pytest.mark.parametrize("masked", list(masks((8, 8))))
@@ -358,77 +267,3 @@ def test_the_interval_is_students() -> None:
 
     half = t.ppf(0.975, float(found.df)) * float(found.standard_error)
     assert (low, high) == pytest.approx((math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)), rel=1e-9)
-
-
-# The effective number of pixels.
-
-
-def effective_by_loops(x: Floats, y: Floats, mask: Any = None) -> float:
-    """Return n_eff by a sum over all lags, each lag's products added pixel pair by pixel pair."""
-    valid = np.ones(x.shape, bool) if mask is None else mask
-    lags = [(dy, dx) for dy in range(1 - x.shape[0], x.shape[0]) for dx in range(1 - x.shape[1], x.shape[1])]
-    pixels = [tuple(p) for p in np.argwhere(valid)]
-    inside = set(pixels)
-    products = []
-    for image in (x, y):
-        centred = image - image[valid].mean()
-        raw: dict[tuple[int, int], float] = dict.fromkeys(lags, 0.0)
-        pairs: dict[tuple[int, int], int] = dict.fromkeys(lags, 0)
-        for dy, dx in lags:
-            for i, j in pixels:
-                if (i + dy, j + dx) in inside:
-                    raw[dy, dx] += centred[i, j] * centred[i + dy, j + dx]
-                    pairs[dy, dx] += 1
-        rho = {lag: raw[lag] / max(pairs[lag], 1) / (raw[0, 0] / pairs[0, 0]) for lag in lags}
-        radius = 1
-        for k in range(1, 2 * max(x.shape)):
-            ring = [lag for lag in lags if round(math.hypot(*lag)) == k]
-            if sum(rho[lag] * pairs[lag] for lag in ring) / max(sum(pairs[lag] for lag in ring), 1) < 0.1:
-                radius = k
-                break
-        products.append({lag: rho[lag] * min(max(2 - math.hypot(*lag) / radius, 0.0), 1.0) for lag in lags})
-    n = len(pixels)
-    total = sum(pairs[lag] * products[0][lag] * products[1][lag] for lag in lags)
-    return min(max(1 + n * n / total, 1.0), n)
-
-
-@pytest.mark.parametrize("masked", ["none", "disc", "holes"])
-@pytest.mark.parametrize("radius", [0, 1, 2])
-def test_effective_is_the_sum_over_lags(masked: str, radius: int) -> None:
-    x, y = pair(14, (16, 18), radius)
-    mask = masks(x.shape)[masked]
-    found = intervals.effective(x, y, mask)
-    expected = effective_by_loops(x, y, mask)
-    assert float(found.n_eff) == pytest.approx(expected, rel=1e-10)
-    assert float(found.standard_error) == pytest.approx(1 / math.sqrt(expected - 3), rel=1e-10)
-    assert math.isinf(float(found.df))
-    assert (int(found.window), bool(found.saturated)) == (0, False)
-
-
-def test_effective_of_white_noise_is_near_all_pixels() -> None:
-    x, y = np.random.default_rng(15).standard_normal((2, 128, 96))
-    found = intervals.effective(x, y)
-    assert 0.9 * x.size < float(found.n_eff) <= x.size
-
-
-def test_effective_of_equal_squares_is_near_their_number() -> None:
-    # Squares of side 4 at fixed places: the autocorrelation is that of the square, and sum rho^2 = (sum of squares of
-    # the triangle of base 8)^2 = 2.75^2, against 4^2 pixels a square: n_eff = N / 2.75^2.
-    rng = np.random.default_rng(16)
-    x, y = (np.kron(rng.standard_normal((64, 64)), np.ones((4, 4))) for _ in range(2))
-    assert float(intervals.effective(x, y).n_eff) == pytest.approx(x.size / 2.75**2, rel=0.15)
-
-
-@pytest.mark.parametrize("shape", [(15, 400), (400, 15)])
-def test_effective_of_a_narrow_image_is_unknown(shape: tuple[int, int]) -> None:
-    x, y = pair(17, shape)
-    found = intervals.effective(x, y)
-    assert tuple(correlation_interval(0.5, found.standard_error, found.df, 0.95)) == (-1, 1)
-
-
-def test_effective_pixels_outside_the_mask_change_nothing() -> None:
-    x, y = pair(18)
-    mask = masks(x.shape)["disc"]
-    expected = intervals.effective(x, y, mask).n_eff
-    found = intervals.effective(np.where(mask, x, np.nan), np.where(mask, y, 1e9), mask).n_eff
-    assert float(found) == pytest.approx(float(expected), rel=1e-12)
