@@ -277,15 +277,18 @@ def run(
     parts: list[list[Measured]] = []
     waiting: deque[Future[list[Measured]]] = deque()
 
-    def collect() -> None:
-        parts.append(waiting.popleft().result())
+    def keep(part: list[Measured]) -> None:
+        parts.append(part)
         if progress is not None:
-            progress(len(parts[-1][0].n))
+            progress(len(part[0].n))
 
     def compute(start: int, held: list[Array]) -> list[Measured]:
         with use_threads(each), as_here():
             return measure(battery, held.pop(), start)
 
+    if isinstance(slabs, Sequence) and len(slabs) == 1:  # here, where memory of the last call is at hand
+        keep(compute(slabs[0][0], [slabs[0][1]]))
+        return parts
     with ThreadPoolExecutor(threads, "stackcorr") as pool:
         try:
             for start, slab in slabs:
@@ -293,9 +296,9 @@ def run(
                 held = [slab]  # the pool keeps arguments for a moment after their result is there
                 waiting.append(pool.submit(context.run, compute, start, held))
                 if len(waiting) > threads:
-                    collect()
+                    keep(waiting.popleft().result())
             while waiting:
-                collect()
+                keep(waiting.popleft().result())
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -1,4 +1,4 @@
-// samples.cuh: the types of samples: in which one is computed, how they are read, and how values become samples.
+// samples.cuh: the types of samples: in which one is computed, and how values become samples of any type.
 //
 // Integers are rounded, half away from zero, and clipped, as SciPy's interpolation does; a NaN becomes 0.
 #pragma once
@@ -50,26 +50,4 @@ __device__ __forceinline__ void copy_word(const void* from, bool found, void* to
     case 4: return __stcs((u32*)to, found ? __ldg((const u32*)from) : (u32)fill);
     default: return __stcs((u64*)to, found ? __ldg((const u64*)from) : fill);
   }
-}
-
-// A tap. Of the line that it lies in all comes to L2, as pixels nearby are pulled from there.
-template <class T> __device__ __forceinline__ T load_tap(const T* from) {
-#if defined(CUDA_EMULATOR) || __CUDA_ARCH__ < 750
-  return __ldg(from);
-#else
-  constexpr bool FLOAT = (T)0.5 != 0;
-  u64 eight;
-  u32 four;
-  if constexpr (sizeof(T) == 8) {
-    asm("ld.global.nc.L2::128B.u64 %0, [%1];" : "=l"(eight) : "l"(from));
-    if constexpr (FLOAT) return __longlong_as_double((i64)eight);
-    else return (T)eight;
-  } else {
-    if constexpr (sizeof(T) == 4) asm("ld.global.nc.L2::128B.u32 %0, [%1];" : "=r"(four) : "l"(from));
-    else if constexpr (sizeof(T) == 2) asm("ld.global.nc.L2::128B.u16 %0, [%1];" : "=r"(four) : "l"(from));
-    else asm("ld.global.nc.L2::128B.u8 %0, [%1];" : "=r"(four) : "l"(from));
-    if constexpr (FLOAT) return __uint_as_float(four);
-    else return (T)four;
-  }
-#endif
 }

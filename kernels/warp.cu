@@ -40,6 +40,7 @@
 //         in fewer lines but whose displacements and results lie in more: slower; with two or three pixels a lane and
 //         more warps: slower. Bytes with displacements a turn ahead and 28 warps a multiprocessor: 2 % faster.
 #include "interpolation.cuh"
+#include "load_tap.cuh"
 #include "samples.cuh"
 
 constexpr int THREADS = 256, LANES = 32;
