@@ -81,7 +81,10 @@ def test_another_backend_is_refused(cupy):
             call(cupy.asarray(STACK["uint8"][0]))
 
 
-def test_the_caller_s_stream_is_that_of_the_work(stand_in, monkeypatch):
+@pytest.mark.parametrize(("slices", "thread"), [(None, threading.current_thread().name), (2, "stackcorr")])
+def test_the_caller_s_stream_is_that_of_the_work(stand_in, monkeypatch, slices, thread):
+    """One slab is measured by the caller, several by a thread of their own."""
+    monkeypatch.setattr(type(get_backend("cuda")), "slab_slices", slices)
     cupy = stand_in
     entered = []
     enter = cupy.cuda.Stream.__enter__
@@ -90,7 +93,7 @@ def test_the_caller_s_stream_is_that_of_the_work(stand_in, monkeypatch):
     )
     gsc.stack_correlation(cupy.asarray(STACK["uint8"]))
     assert entered
-    assert all(name.startswith("stackcorr") for name in entered)
+    assert all(name.startswith(thread) for name in entered)
 
 
 # Other libraries.

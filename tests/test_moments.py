@@ -272,7 +272,7 @@ def test_random_floats(backend: Backend, data: Any) -> None:
     floor_x, floor_y = (size * (4e-16 * m) ** 2 + 1e-300 for m in (mean_x, mean_y))
     assert found[3] == pytest.approx(ss_x, rel=1e-12, abs=floor_x)
     assert found[4] == pytest.approx(ss_y, rel=1e-12, abs=floor_y)
-    room = 1e-12 * math.sqrt((ss_x + floor_x) * (ss_y + floor_y)) + math.sqrt(floor_x * floor_y)
+    room = 1e-12 * math.sqrt(ss_x + floor_x) * math.sqrt(ss_y + floor_y) + math.sqrt(floor_x) * math.sqrt(floor_y)
     assert found[5] == pytest.approx(ss_xy, rel=0, abs=room)
 
 
