@@ -19,13 +19,13 @@
 // Floor   Bytes: those of the slices, once; the sums of blocks are 24 + 8 K bytes in 3 KiB. On an H200 (132
 //         multiprocessors, 1.98 GHz, 4.25 TB/s copied) 2 GB of uint8 are 0.48 ms. dp4a has half the rate of others and
 //         takes 38 % of its own at that speed at uint8, K = 4, and 67 % at uint16.
-// Took    0.49 ms there of 2 GB in 2600 slices with cells of 48 x 64: memory 89 % busy, L2 94 %, issue slots 52 %. K = 4
-//         0.54, memory 82 % busy, L2 92 %: each reference is read from L2 once a thread block, an eighth of the slices'
-//         bytes. 4 slices of 16384 x 16384 0.26 ms, K = 4 0.29.
-// Lost    Words that wait in registers, whole lines of memory but not 512 bytes at once: 0.54 ms, K = 4 0.80. One slice a warp
-//         0.58 with the second stage, where two take 0.53. Longer ways, 48 KiB of a block instead of 32: 0.57, as
-//         references then find less room in L1. K = 4 with two slices a warp 0.70, and with 24 warps a multiprocessor
-//         in place of 16, whose sums spill, 0.66, where this takes 0.62.
+// Took    0.49 ms there of 2 GB in 2600 slices with cells of 48 x 64: memory 89 % busy, L2 94 %, issue slots 52 %. K =
+//         4 0.54, memory 82 % busy, L2 92 %: each reference is read from L2 once a thread block, an eighth of the
+//         slices' bytes. 4 slices of 16384 x 16384 0.26 ms, K = 4 0.29.
+// Lost    Words that wait in registers, whole lines of memory but not 512 bytes at once: 0.54 ms, K = 4 0.80. One slice
+//         a warp 0.58 with the second stage, where two take 0.53. Longer ways, 48 KiB of a block instead of 32: 0.57,
+//         as references then find less room in L1. K = 4 with two slices a warp 0.70, and with 24 warps a
+//         multiprocessor in place of 16, whose sums spill, 0.66, where this takes 0.62.
 #include "async_copy.cuh"
 #include "block_sums.cuh"
 #include "integer_sums.cuh"
@@ -110,8 +110,8 @@ __global__ void __launch_bounds__(32 * WARPS, Room<PY, PX, K, S>::BLOCKS)
 
     Power<PY> power[S] = {};
     Product<PY, PX> product[S][K] = {};
-    // The lane's words of references. A row that is not read stands at the first pixel, where there is something of x to
-    // be multiplied by 0.
+    // The lane's words of references. A row that is not read stands at the first pixel, where there is something of x
+    // to be multiplied by 0.
     const auto look_up = [&](u32(&x)[K][PX][4 / PY]) {
       const int y = added.row + own.row;
       const u8* const from = references + (y < bottom ? (i64)y * width + own.unit * (WORD / PY) : 0);

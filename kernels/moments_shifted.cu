@@ -27,7 +27,7 @@ template <int S> struct Turn {
 template <int PY, int PX, int K, int S>
 __global__ void __launch_bounds__(32 * WARPS, 2)
     sum_shifted(const u8* __restrict__ slices, const u8* __restrict__ references, i64 plane, int reference_count,
-               const int* __restrict__ rows, const int* __restrict__ columns, int block_columns, i64 blocks,
+                const int* __restrict__ rows, const int* __restrict__ columns, int block_columns, i64 blocks,
                 int height, int width, i64 slice_count, int slice_warps, u32 flip, Alone<i64>* __restrict__ alone,
                 i64* __restrict__ products) {
   constexpr bool AHEAD = K * PX * PY <= 4;  // the next turn is loaded before this one is added up, if registers do
@@ -106,9 +106,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2)
 #pragma unroll
           for (int s = 0; s < S; s++) {
 #pragma unroll
-            for (int p = 0; p < PX; p++) {
-              load_unaligned(x[p], reference + p * plane + from[s]);
-            }
+            for (int p = 0; p < PX; p++) load_unaligned(x[p], reference + p * plane + from[s]);
             product[s][k].add(bytes[s], x);
           }
         }

@@ -16,9 +16,10 @@
 //         of floats alone the moments, in of_x (3, ...), of_y (2, ...) and of_xy. x_slices is 1 where what x has does
 //         not depend on the slice, else N; y_references is 1 where what y has does not depend on x, else K.
 // Launch  `total_slices`, for integers in at most 256 cells of few blocks: grid (1, N, K), strided over, block 256, a
-//         thread a cell; the block adds up what it has of a slice. Else `total_cells`: grid (cells, N, K), strided
-//         over; one thread block a cell and pair, of one warp or of WARPS; SMALL, for cells of few blocks: grid (cells
-//         / 256, N), block 256, a thread a cell. After it `add_cells` for the whole of integers: grid (N, K), block 256.
+//         thread a cell; the block adds up what it has of a slice.
+//         `total_cells`, for all else: grid (cells, N, K), strided over; one thread block a cell and pair, of one warp
+//         or of WARPS. SMALL, for cells of few blocks: grid (cells / 256, N), block 256, a thread a cell.
+//         `add_cells`, after it for the whole of integers: grid (N, K), block 256.
 // Order   Thread t takes blocks t, t + threads, ...; then the lanes of a warp, then the warps. The number of threads
 //         depends on the number of blocks of a cell alone.
 // Floor   The sums of stage 1, once a reference, and the results: about 2 % of the bytes of slices of uint8 in cells of

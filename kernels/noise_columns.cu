@@ -10,19 +10,19 @@
 // Layout  out (fields, height, width) float32; `weights` as in gaussian.cu.
 // Launch  grid (strips of 32 columns and segments of rows, fields), strided over, block 128.
 // Block   marches down its strip in steps of 128 rows: each thread draws two Philox blocks, eight neighbours in a row,
-//         side by side and twice, and makes eight outputs of one column four times. The last rows move up in shared memory, so that
-//         noise is drawn once; a segment that begins inside draws its halo again, and there is more than one where
-//         there are few fields. Rows that do not begin on a Philox block draw five of them for 32 columns instead of
-//         four.
+//         side by side and twice, and makes eight outputs of one column four times. The last rows move up in shared
+//         memory, so that noise is drawn once; a segment that begins inside draws its halo again, and there is more
+//         than one where there are few fields. Rows that do not begin on a Philox block draw five of them for 32
+//         columns instead of four.
 // Shared  128 rows and the halo, 144 bytes a row, so that eight threads write 16 bytes each to all banks.
 // Floor   4 bytes a pixel written. Instructions a pixel on sm_90, radius 20 and rows of whole Philox blocks, by the
 //         blocks of the machine code and how often each runs: 31 for noise, of which 26 are Philox, 67 for taps and
 //         outputs, 6 for all else: 104. That is 0.40 ms for 129.8 million pixels at the issue rate of an H200 (132
 //         multiprocessors, 1.98 GHz), twice that for both components; what is written takes 0.24 ms at 4.3 TB/s.
-// Took    1.06 ms there for both components of 165 slices, 74 % of the issue slots busy: what waits, waits for its turn.
-//         With eight warps a block 1.10, with three bands of four warps 1.10, with 40 warps a multiprocessor 1.14. In
-//         steps of 64 rows, one Philox block and eight outputs a thread, without a gap between rows, 0.314 ms for
-//         42 slices, 110 instructions a pixel, 70 % busy.
+// Took    1.06 ms there for both components of 165 slices, 74 % of the issue slots busy: what waits, waits for its
+//         turn. With eight warps a block 1.10, with three bands of four warps 1.10, with 40 warps of blocks of eight a
+//         multiprocessor 1.14. In steps of 64 rows, one Philox block and eight outputs a thread, without a gap between
+//         rows, 0.314 ms for 42 slices, 110 instructions a pixel, 70 % busy.
 #include "fir.cuh"
 #include "philox.cuh"
 
