@@ -136,9 +136,7 @@ def measure(u: Floats, v: Floats, truth: Floats, effective: bool) -> Counts:
     """Return whether the intervals of u (Y, X) with v (K, Y, X) hold the truth (K,), as one row."""
     moments = get_backend("numpy").moments([u], v, tiles=intervals.cell_edges(u.shape))[0]
     r = moments.correlation()
-    cells = intervals.cell_sums(moments)
-    tiles = intervals.tile_uncertainty(r, intervals.influence(r, cells), cells.pixels)
-    found = {"fisher": intervals.fisher(moments.count), "tiles": tiles}
+    found = {"fisher": intervals.fisher(moments.count), "tiles": intervals.tiles(r, moments)}
     if effective:
         each = [intervals.effective(np.asarray(u, np.float64), np.asarray(image, np.float64)) for image in v]
         found["effective"] = intervals.Uncertainty(*(np.array(values) for values in zip(*each, strict=True)))
@@ -148,7 +146,7 @@ def measure(u: Floats, v: Floats, truth: Floats, effective: bool) -> Counts:
         low, high = correlation_interval(r, uncertainty.standard_error, uncertainty.df, LEVEL)
         kept[method] = ((low <= truth) & (truth <= high)).astype(np.float64)[np.newaxis]
         width[method] = np.asarray(high - low)[np.newaxis]
-    return Counts(kept, width, tiles.saturated.astype(np.float64)[np.newaxis])
+    return Counts(kept, width, found["tiles"].saturated.astype(np.float64)[np.newaxis])
 
 
 def simulate(case: Case, start: int, stop: int, *, seed: int = SEED, effective: int = 0) -> Counts:

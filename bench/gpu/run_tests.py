@@ -17,6 +17,7 @@ from pathlib import Path
 
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--tb=short"]
 PYTEST += ["-W", "default"]  # versions of libraries that we do not know may warn
+PYTEST += ["-p", "no:benchmark"]  # warns beside xdist, with paths of the machine
 PROCESSES = max(1, min(12, (os.cpu_count() or 1) - 2))
 
 NO_TESTS = 5

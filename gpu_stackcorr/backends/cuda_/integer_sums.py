@@ -142,16 +142,16 @@ class IntegerSums(StoredSums):
     def _launch_some(self, references: int, images: Sequence[Any], slices: int, results: Sequence[Any]) -> None:
         """Launch the first stage for no more references than a launch takes."""
         most, slices_a_warp = sizes(references, slices)
-        types = f"{self.kind.itemsize}, {self.x_kind.itemsize}, {most}"
+        if self.units is not None:
+            slices_a_warp = slices_at_once(most * self.kind.itemsize * self.x_kind.itemsize, slices)
+        types = f"{self.kind.itemsize}, {self.x_kind.itemsize}, {most}, {slices_a_warp}"
         if self.units is None:
-            name = f"sum_shifted<{types}, {slices_a_warp}>"
-            self._launch("moments_shifted.cu", name, images, slices, slices_a_warp, results)
+            self._launch("moments_shifted.cu", f"sum_shifted<{types}>", images, slices, slices_a_warp, results)
             return
-        slices_a_warp = slices_at_once(most * self.kind.itemsize * self.x_kind.itemsize, slices)
         row_items = len(self.units.lanes)
         layout = self.lanes, np.int32(row_items), np.int32(self.units.rows_at_once)
-        items, name = self.blocks.shape[0] * row_items, f"sum_units<{types}, {slices_a_warp}>"
-        self._launch("moments.cu", name, images, slices, slices_a_warp, (*layout, *results), items)
+        items = self.blocks.shape[0] * row_items
+        self._launch("moments.cu", f"sum_units<{types}>", images, slices, slices_a_warp, (*layout, *results), items)
 
     def _alone_of_references(self, numbers: list[int], alone: Array) -> Array:
         """Return what the references have alone: as slices that they are, as slices of their type, or in pairs."""
