@@ -135,9 +135,10 @@ def _summed() -> Callable[[Any], int]:
     """Return what adds up words: the cheapest that can be done with every byte; compiled where Numba is there."""
     if not available_backends()["numba"].available:
         return _plain_sum
-    from gpu_stackcorr.backends.numba_.compiler import jit
+    import numba
 
-    @jit
+    # Not kept on disk: what is compiled for one name of this package cannot be loaded under the other.
+    @numba.njit(nogil=True)
     def total(words: Any) -> int:
         s = np.uint64(0)
         for k in range(words.size):

@@ -10,14 +10,17 @@ import numpy as np
 
 from . import centred_sums, integer_sums
 from .compiler import REASSOCIATED, jit
+from .vectors import has_many_registers
 
-add_integer_rows, add_integer_products = integer_sums.add_rows, integer_sums.add_products
+add_integer_rows, add_many_integer_rows = integer_sums.add_rows, integer_sums.add_many_rows
+add_integer_products = integer_sums.add_products
 total_y, total_products = integer_sums.total_y, integer_sums.total_products
 add_centred_rows, add_squares = centred_sums.add_rows, centred_sums.add_squares
 add_products, add_many_rows = centred_sums.add_products, centred_sums.add_many_rows
-_REFERENCES = centred_sums.REFERENCES
+add_slices, add_many_slices = centred_sums.add_slices, centred_sums.add_many_slices
+_MANY_INTEGERS, _REFERENCES = integer_sums.REFERENCES, centred_sums.REFERENCES
 
-SLICES = 2
+SLICES = 4
 """Slices of integers that are read side by side, so that the rows of references are taken from the nearest cache."""
 
 CENTRED_SLICES = 8
@@ -27,15 +30,15 @@ of a Zen 5."""
 NARROW_WINDOWS = 8
 """Windows below which a row of a block is short beside what it takes to keep its sums."""
 
-AHEAD_ROWS, BYTE_AHEAD_ROWS = 2, 8
-"""How many rows ahead of a sum pixels are asked for, and those of slices where both images are bytes. Without
-that uint8 takes 1.3 times as long on a Zen 3, and with two rows in place of eight up to 1.2 times on a Zen 5."""
-
-AHEAD_BYTES = 16384
-"""The same at most: in long rows, which the nearest cache would not hold, some in the same row."""
+AHEAD_BYTES, FARTHEST_BYTES = 1 << 13, 1 << 14
+"""How far ahead of a sum the pixels of slices are asked for: so many bytes in whole rows, at least those that are taken
+at once, and at most so many, which in long rows are some of the same row. Without that uint8 takes 1.3 times as long on
+a Zen 3; with 2 KB in place of 8 up to 1.2 times on a Zen 5. Those of references, which many slices share, are not asked
+for: to do so took uint8 1.3 times as long on a Zen 4."""
 
 _WORDS = integer_sums.WORDS
 _LANES = centred_sums.WORDS
+_TOGETHER = centred_sums.SLICES if has_many_registers() else 1
 _ROWS = centred_sums.ROWS
 
 
@@ -49,7 +52,14 @@ def rows_at_once(widest: int, narrow: bool, references: int) -> int:
         return integer_sums.FEWER_ROWS if narrow else 1
     if widest >= NARROW_WINDOWS:
         return 1
-    return integer_sums.ROWS if narrow else integer_sums.FEWER_ROWS
+    return integer_sums.ROWS
+
+
+@jit
+def _ahead(step, apart, itemsize):  # type: ignore[no-untyped-def]
+    """Return how many pixels ahead to ask for those of slices, whose rows lie `apart`, in steps of some rows."""
+    rows = max(step, AHEAD_BYTES // max(apart * itemsize, 1))
+    return min(rows * apart, FARTHEST_BYTES // itemsize)
 
 
 @jit
@@ -67,28 +77,26 @@ def sum_integers(  # type: ignore[no-untyped-def]
     blocks = len(columns)
     size = _WORDS * (2 + max(references, 1))
     lanes = np.empty(SLICES * blocks * size, np.int64)
-    ahead = BYTE_AHEAD_ROWS if y.itemsize == 1 and x.itemsize == 1 else AHEAD_ROWS
-    y_step, x_step = y_place[2], x_place[2]
-    y_ahead = min(ahead * y_step, AHEAD_BYTES // y.itemsize)
-    x_ahead = min(max(step, AHEAD_ROWS) * x_step, AHEAD_BYTES // x.itemsize)
+    y_ahead = _ahead(step, y_place[2], y.itemsize)
     for start in range(part[0], part[1], SLICES):
         stop = min(start + SLICES, part[1])
         for i in range(part[2], part[3]):
             lanes[:] = 0
             for row in range(rows[i], rows[i + 1], step):
-                count = min(step, rows[i + 1] - row)
+                count, done = min(step, rows[i + 1] - row), 1
+                x_at = x_place[0] + row * x_place[2], x_place[2], x_place[1]
                 for n in range(start, stop):
-                    y_row, x_row = y_place[0] + n * y_place[1] + row * y_step, x_place[0] + row * x_step
-                    at, xy = (n - start) * blocks * size, 2 * _WORDS
-                    add_integer_rows(
-                        y, y_row, y_step, y_ahead, x, x_row, x_step, x_ahead, count, columns, keep, lanes, at, size, xy
-                    )
-                    for k in range(1, references):
-                        x_k, xy = x_row + k * x_place[1], xy + _WORDS
-                        add_integer_products(
-                            y, y_row, y_step, y_ahead, x, x_k, x_step, x_ahead, count, columns, keep, lanes, at, size,
-                            xy,
-                        )  # fmt: skip
+                    y_at = y_place[0] + n * y_place[1] + row * y_place[2], y_place[2], y_ahead
+                    first = (n - start) * blocks * size
+                    at = first, size, 2 * _WORDS
+                    if references >= _MANY_INTEGERS:
+                        add_many_integer_rows(y, y_at, x, x_at, count, columns, keep, lanes, at)
+                        done = _MANY_INTEGERS
+                    else:
+                        add_integer_rows(y, y_at, x, x_at, count, columns, keep, lanes, at)
+                    for k in range(done, references):
+                        x_k, at = (x_at[0] + k * x_at[2], x_at[1], x_at[2]), (first, size, (2 + k) * _WORDS)
+                        add_integer_products(y, y_at, x, x_k, count, columns, keep, lanes, at)
             height = rows[i + 1] - rows[i]
             for n in range(start, stop):
                 of_band, band_y, band_yy = counts[i], sums_y[n, i], sums_yy[n, i]
@@ -105,7 +113,7 @@ def sum_integers(  # type: ignore[no-untyped-def]
                         at = ((n - start) * blocks + j) * size
                         windows = height * (columns[j, 2] + (columns[j, 4] >= 0))
                         moved = band_y[j] - offsets[0] * of_band[j]
-                        missing = 128 * moved if keep.itemsize == 1 else 0
+                        missing = 128 * band_x[j] if keep.itemsize == 1 else 0
                         products = missing + total_products(y, x, lanes, at + (2 + k) * _WORDS, windows)
                         band_xy[j] = products + offsets[0] * band_x[j] + offsets[1] * moved
 
@@ -137,42 +145,58 @@ def sum_centred(  # type: ignore[no-untyped-def]
     """
     bands, blocks = len(rows) - 1, len(columns)
     size = _LANES * (2 + max(references, 1))
-    lanes = _aligned(min(CENTRED_SLICES, part[1] - part[0]) * blocks * size)
+    apart = blocks * size
+    lanes = _aligned(min(CENTRED_SLICES, part[1] - part[0]) * apart)
     y_step, x_step = y_place[2], x_place[2]
     step = _ROWS if y.itemsize < 8 else 1
-    y_ahead = min(AHEAD_ROWS * y_step, AHEAD_BYTES // y.itemsize)
-    x_ahead = min(AHEAD_ROWS * x_step, AHEAD_BYTES // x.itemsize)
-    y_shifts, x_shifts = y_shift.reshape(-1), x_shift.reshape(-1)
-    for start in range(part[0], part[1], CENTRED_SLICES):
-        stop = min(start + CENTRED_SLICES, part[1])
-        for i in range(part[2], part[3]):
+    y_ahead = _ahead(step, y_step, y.itemsize)
+    y_shifts, x_shifts, of_bands = y_shift.reshape(-1), x_shift.reshape(-1), bands * blocks
+    for i in range(part[2], part[3]):
+        for start in range(part[0], part[1], CENTRED_SLICES):
+            stop = min(start + CENTRED_SLICES, part[1])
             if not shifted:
                 for n in range(start, stop):
-                    y_at = y_place[0] + n * y_place[1] + rows[i] * y_step, y_step, y_ahead, (n * bands + i) * blocks
-                    y_shift[n, i] = lanes[: blocks * size] = 0.0
-                    exists, at = min(rows[i + 1] - rows[i], 1), (0, size, 0)
+                    y_at = (
+                        y_place[0] + n * y_place[1] + rows[i] * y_step,
+                        y_step,
+                        n * of_bands + i * blocks,
+                        0,
+                        0,
+                        y_ahead,
+                    )
+                    y_shift[n, i] = lanes[:apart] = 0.0
+                    exists, at = min(rows[i + 1] - rows[i], 1), (0, size, 0, 0)
                     add_squares(y, y_at, y_shifts, y, y_at, y_shifts, exists, columns, keep, lanes, at)
                     for j in range(blocks):
                         y_shift[n, i, j] = _sum_of_lanes(lanes, j * size) / max(columns[j, 1], 1)
-            lanes[: (stop - start) * blocks * size] = 0.0
+            lanes[: (stop - start) * apart] = 0.0
             for row in range(rows[i], rows[i + 1], step):
-                count, done = min(step, rows[i + 1] - row), 1
-                x_at = x_place[0] + row * x_step, x_step, x_ahead, i * blocks, x_place[1], bands * blocks
-                for n in range(start, stop):
-                    y_at = y_place[0] + n * y_place[1] + row * y_step, y_step, y_ahead, (n * bands + i) * blocks
-                    first = (n - start) * blocks * size
-                    at = first, size, 2 * _LANES
-                    if references >= _REFERENCES:
-                        add_many_rows(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
-                        done = _REFERENCES
-                    elif references > 0:
-                        add_centred_rows(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
-                    else:
+                count, n = min(step, rows[i + 1] - row), start
+                x_at = x_place[0] + row * x_step, x_step, i * blocks, x_place[1], of_bands
+                while n < stop:
+                    together = _TOGETHER if references > 0 and n + _TOGETHER <= stop else 1
+                    y_start, first = y_place[0] + n * y_place[1] + row * y_step, (n - start) * apart
+                    y_at = y_start, y_step, n * of_bands + i * blocks, y_place[1], of_bands, y_ahead
+                    at, done = (first, size, 2 * _LANES, apart), 1
+                    if references == 0:
                         add_squares(y, y_at, y_shifts, y, y_at, y_shifts, count, columns, keep, lanes, at)
+                    elif references >= _REFERENCES:
+                        done = _REFERENCES
+                        if together > 1:
+                            add_many_slices(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+                        else:
+                            add_many_rows(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+                    elif together > 1:
+                        add_slices(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+                    else:
+                        add_centred_rows(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
                     for k in range(done, references):
-                        x_k = x_at[0] + k * x_place[1], x_step, x_ahead, (k * bands + i) * blocks
-                        at = first, size, (2 + k) * _LANES
-                        add_products(y, y_at, y_shifts, x, x_k, x_shifts, count, columns, keep, lanes, at)
+                        x_k = x_at[0] + k * x_place[1], x_step, x_at[2] + k * of_bands, 0, 0
+                        for m in range(together):
+                            y_m = y_start + m * y_place[1], y_step, y_at[2] + m * of_bands, 0, 0, y_ahead
+                            at = first + m * apart, size, (2 + k) * _LANES, 0
+                            add_products(y, y_m, y_shifts, x, x_k, x_shifts, count, columns, keep, lanes, at)
+                    n += together
             for n in range(start, stop):
                 for j in range(blocks):
                     at = ((n - start) * blocks + j) * size

@@ -20,6 +20,9 @@ from .products import add_products
 
 Place = tuple[int, int, int, int]
 
+NEGLIGIBLE = 1e-9
+"""Of a standard deviation: in a product of two, 1e-18 of that of their standard deviations."""
+
 
 def is_readable(part: Part) -> bool:
     """Whether the loops can read the images of a part: floats whose pixels of a row lie side by side."""
@@ -88,15 +91,25 @@ def add_centred_blocks(  # type: ignore[no-untyped-def]
 
 @borrowing
 def _centre_row(values: Any, first: Any, apart: Any, rows: Any, columns: Any, count: Any, packed: Any) -> Any:
-    """Write a row less its mean, in two passes; return the mean and the sum of squares."""
+    """Write a row less its mean, in two passes; return the mean and the sum of squares.
+
+    What the mean is off, by its rounding, is taken off the deviations where it would show in sums of products: what is
+    left of it is less than `NEGLIGIBLE` of their standard deviation.
+    """
     total = 0.0
     for r in range(rows):
         at = first + r * apart
-        total += _take(values[at : at + columns], packed[r * columns : (r + 1) * columns])
+        total += _sum(values[at : at + columns])
     mean = total / count
-    deviations = packed[: rows * columns]
-    residual = _subtract(deviations, mean) / count
-    return mean + residual, _squares_less(deviations, residual)
+    left, squares = 0.0, 0.0
+    for r in range(rows):
+        at, to = first + r * apart, r * columns
+        of_row = _subtract_from(values[at : at + columns], mean, packed[to : to + columns])
+        left, squares = left + of_row[0], squares + of_row[1]
+    residual = left / count
+    if residual * left > NEGLIGIBLE * NEGLIGIBLE * squares:
+        squares = _squares_less(packed[: rows * columns], residual)
+    return mean + residual, squares
 
 
 @borrowing
@@ -116,13 +129,24 @@ def _centre_valid(
 
 
 @jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
-def _take(values: Any, row: Any) -> Any:
-    """Copy pixels, and return their sum."""
+def _sum(values: Any) -> Any:
+    """Return the sum of pixels."""
     total = 0.0
-    for k in range(row.size):
-        row[k] = values[k]
+    for k in range(values.size):
         total += np.float64(values[k])
     return total
+
+
+@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
+def _subtract_from(values: Any, mean: Any, row: Any) -> Any:
+    """Write pixels less a number; return the sums of what is left and of its squares."""
+    total, squares = 0.0, 0.0
+    for k in range(row.size):
+        deviation = np.float64(values[k]) - mean
+        row[k] = deviation
+        total += deviation
+        squares += deviation * deviation
+    return total, squares
 
 
 @jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
@@ -131,16 +155,6 @@ def _take_valid(values: Any, keep: Any, row: Any) -> Any:
     total = 0.0
     for k in range(row.size):
         row[k] = np.float64(values[k]) if keep[k] != 0.0 else 0.0
-        total += row[k]
-    return total
-
-
-@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
-def _subtract(row: Any, value: Any) -> Any:
-    """Subtract a number, and return the sum of what is left."""
-    total = 0.0
-    for k in range(row.size):
-        row[k] -= value
         total += row[k]
     return total
 

@@ -43,8 +43,12 @@ ROWS = 2
 pixels took 5 % less than with one row on a Zen 5; of float64, whose rows are longer, more."""
 
 REFERENCES = 4
-"""References that `add_many_rows` takes at once, while y is at hand. Their pixels, which several slices share, are not
-asked for: to do so made four of float32 take 1.2 times as long."""
+"""References that `add_many_rows` takes at once, while y is at hand."""
+
+SLICES = 2
+"""Slices that `add_slices` takes at once, while x is at hand: where there are 32 vector registers. Without that, on two
+cores of a Zen 4, one reference took float32 1.2 times and float64 1.4 times as long (in the second cache), four 1.25
+times (from memory)."""
 
 LINE_BYTES = 64
 """Bytes of a cache line, of which a window has several."""
@@ -59,8 +63,8 @@ class _Image(NamedTuple):
     ----------
     kind
         The type of its pixels.
-    pixels, step, ahead
-        The address of the first row, the pixels between rows, and how many pixels ahead they are asked for.
+    pixels, step
+        The address of the first row, and the pixels between rows.
     shifts
         The address of the shift of the first block.
     """
@@ -68,29 +72,28 @@ class _Image(NamedTuple):
     kind: Any
     pixels: Any
     step: Any
-    ahead: Any
     shifts: Any
 
     @classmethod
     def of(cls, context: Any, builder: Any, kinds: Any, arguments: Any) -> Self:
         """Return it from the arguments for one."""
         pixels, places, shifts = arguments
-        start, step, ahead, shift_start = (builder.extract_value(places, i) for i in range(4))
+        start, step, shift_start = (builder.extract_value(places, i) for i in range(3))
         first = element(context, builder, kinds[0], pixels, start)
-        return cls(kinds[0].dtype, first, step, ahead, element(context, builder, kinds[2], shifts, shift_start))
+        return cls(kinds[0].dtype, first, step, element(context, builder, kinds[2], shifts, shift_start))
 
     def beside(self, builder: Any, number: int, places: Any) -> Self:
         """Return the image that lies so many images further."""
-        apart, shifts_apart = (builder.mul(builder.extract_value(places, i), ir.Constant(I64, number)) for i in (4, 5))
+        apart, shifts_apart = (builder.mul(builder.extract_value(places, i), ir.Constant(I64, number)) for i in (3, 4))
         return self._replace(pixels=builder.gep(self.pixels, [apart]), shifts=builder.gep(self.shifts, [shifts_apart]))
 
     def shift(self, builder: Any, block: Any) -> Any:
         """Return the shift of a block in all lanes."""
         return splat(builder, builder.load(builder.gep(self.shifts, [block])), LANES)
 
-    def ask_ahead(self, builder: Any, row: Any, first: Any) -> None:
-        """Ask for the pixels ahead of a window."""
-        address = builder.gep(self._window(builder, row, first), [self.ahead])
+    def ask_for(self, builder: Any, row: Any, first: Any) -> None:
+        """Ask for the pixels of a window, which may lie outside of the row."""
+        address = self._window(builder, row, first)
         for pixel in range(0, LANES, 8 * LINE_BYTES // self.kind.bitwidth):
             prefetch(builder, builder.gep(address, [ir.Constant(I64, pixel)]))
 
@@ -112,34 +115,41 @@ class _Image(NamedTuple):
         return builder.gep(self.pixels, [builder.add(first, builder.mul(row, self.step))])
 
 
-def _rows(context: Any, builder: Any, signature: Any, arguments: Any, *, of_y: bool, references: int) -> Any:
+def _rows(
+    context: Any, builder: Any, signature: Any, arguments: Any, *, of_y: bool, references: int, slices: int
+) -> Any:
     """Emit the sums over some rows of every block: whole windows, then the masked one."""
     kinds = signature.args
     count, columns, keep, lanes, places = arguments[6:]
-    start, size, offset = (builder.extract_value(places, i) for i in range(3))
+    start, size, offset, lanes_apart = (builder.extract_value(places, i) for i in range(4))
     y, x = (_Image.of(context, builder, kinds[i : i + 3], arguments[i : i + 3]) for i in (0, 3))
-    x_places = arguments[4]
-    xs = [x.beside(builder, k, x_places) if k else x for k in range(references)]
+    ahead = builder.extract_value(arguments[1], 5)
+    ys, xs = (
+        [image.beside(builder, number, image_places) if number else image for number in range(images)]
+        for image, image_places, images in ((y, arguments[1], slices), (x, arguments[4], references))
+    )
     parts = {f"xy {k}": builder.add(offset, ir.Constant(I64, k * WORDS)) for k in range(references)}
     if of_y:
         parts |= {"y": ir.Constant(I64, 0), "yy": ir.Constant(I64, WORDS)}
 
-    def add_window(sums: Accumulators, row: Any, first: Any, shifts: list[Any], mask: Any) -> None:
-        for image in (y, *xs) if references < REFERENCES else (y,):
-            image.ask_ahead(builder, row, first)
-        from_y, *from_xs = (
-            image.deviations(builder, row, first, shift, mask) for image, shift in zip((y, *xs), shifts, strict=True)
-        )
+    def add_window(sums: list[Accumulators], row: Any, first: Any, shifts: list[Any], mask: Any) -> None:
         if of_y:
-            sums.add("y", from_y)
-            sums.add_product("yy", from_y, from_y)
-        for k, from_x in enumerate(from_xs):
-            sums.add_product(f"xy {k}", from_y, from_x)
+            for image in ys:
+                image.ask_for(builder, row, builder.add(first, ahead))
+        deviations = [
+            image.deviations(builder, row, first, shift, mask) for image, shift in zip((*ys, *xs), shifts, strict=True)
+        ]
+        for of_slice, from_y in zip(sums, deviations[:slices], strict=True):
+            if of_y:
+                of_slice.add("y", from_y)
+                of_slice.add_product("yy", from_y, from_y)
+            for k, from_x in enumerate(deviations[slices:]):
+                of_slice.add_product(f"xy {k}", from_y, from_x)
 
     def add_rows(numbers: list[Any]) -> None:
         with blocks_of(context, builder, kinds[7], columns) as block:
-            shifts = [image.shift(builder, block.number) for image in (y, *xs)]
-            sums = Accumulators(builder, **dict.fromkeys(parts, _VECTOR))
+            shifts = [image.shift(builder, block.number) for image in (*ys, *xs)]
+            sums = [Accumulators(builder, **dict.fromkeys(parts, _VECTOR)) for _ in ys]
             for row in numbers:
                 with windows(builder, block.whole, LANES, rolled=len(numbers) > 1) as first:
                     add_window(sums, row, builder.add(block.first, first), shifts, None)
@@ -147,15 +157,17 @@ def _rows(context: Any, builder: Any, signature: Any, arguments: Any, *, of_y: b
                     mask = load(builder, element(context, builder, kinds[8], keep, block.mask), vector(I64, LANES))
                     add_window(sums, row, builder.add(block.first, block.rest), shifts, mask)
             at = builder.add(start, builder.mul(block.number, size))
-            for name, part in parts.items():
-                address = element(context, builder, kinds[9], lanes, builder.add(at, part))
-                add_to(builder, address, sum_of_halves(builder, sums[name]))
+            for number, of_slice in enumerate(sums):
+                own = builder.add(at, builder.mul(lanes_apart, ir.Constant(I64, number)))
+                for name, part in parts.items():
+                    address = element(context, builder, kinds[9], lanes, builder.add(own, part))
+                    add_to(builder, address, sum_of_halves(builder, of_slice[name]))
 
     some_rows(builder, count, (ROWS,), add_rows)
     return context.get_dummy_value()
 
 
-def _definition(*, of_y: bool, references: int) -> Any:
+def _definition(*, of_y: bool = True, references: int = 1, slices: int = 1) -> Any:
     """Return what Numba asks for: the types of a call, and what emits it."""
 
     def define(
@@ -165,29 +177,35 @@ def _definition(*, of_y: bool, references: int) -> Any:
         del typing, count
         images = (y, y_places, y_shifts, x, x_places, x_shifts)
         signature = types.void(*images, types.int64, columns, keep, lanes, places)
-        return signature, partial(_rows, of_y=of_y, references=references)
+        return signature, partial(_rows, of_y=of_y, references=references, slices=slices)
 
     return define
 
 
-add_rows: Any = intrinsic(_definition(of_y=True, references=1))
+add_rows: Any = intrinsic(_definition())
 """Adds the sums of y, yy and xy over some rows of every block, about the shifts of the block, to its lanes.
 
-``add_rows(y, (start, step, ahead, first), y_shifts, x, (start, step, ahead, first), x_shifts, count, columns, keep,
-lanes, (start, size, offset))``: the first of `count` rows of flat pixels begins at its start, the next one a step
-further; pixels are asked for so many ahead; the shifts of the blocks are those from the first on; `columns` and `keep`
-are those of a grid; the lanes of block j begin at ``start + j * size``, with those of y and yy, and those of xy
-``offset`` behind.
+``add_rows(y, y_places, y_shifts, x, x_places, x_shifts, count, columns, keep, lanes, (start, size, offset, apart))``:
+the places of x are ``(start, step, first, apart, shifts_apart)``, those of y the same and `ahead`. The first of `count`
+rows of flat pixels begins at its start, the next one a step further; the shifts of the blocks are those from the first
+on; pixels of y are asked for so many ahead; `columns` and `keep` are those of a grid; the lanes of block j begin at
+``start + j * size``, with those of y and yy, and those of xy ``offset`` behind. What lies `apart` are more images.
 """
 
-add_squares: Any = intrinsic(_definition(of_y=True, references=0))
+add_many_rows: Any = intrinsic(_definition(references=REFERENCES))
+"""As `add_rows`, for several references, whose lanes lie one after the other."""
+
+add_slices: Any = intrinsic(_definition(slices=SLICES))
+"""As `add_rows`, for several slices."""
+
+add_many_slices: Any = intrinsic(_definition(references=REFERENCES, slices=SLICES))
+"""As `add_many_rows`, for several slices."""
+
+add_squares: Any = intrinsic(_definition(references=0))
 """As `add_rows`, the sums of y and yy alone, whatever x is."""
 
-add_products: Any = intrinsic(_definition(of_y=False, references=1))
+add_products: Any = intrinsic(_definition(of_y=False))
 """As `add_rows`, the sum of xy alone."""
-
-add_many_rows: Any = intrinsic(_definition(of_y=True, references=REFERENCES))
-"""As `add_rows`, for several references, where x is at ``(start, step, ahead, first, apart, shifts_apart)``."""
 
 
 def _define_ask_for(typing: Any, x: Any, start: Any, count: Any) -> Any:

@@ -77,7 +77,7 @@ class _Notice(event.Listener):
 
     def on_start(self, event: Any) -> None:
         function = event.data["dispatcher"].py_func
-        if not function.__module__.startswith(__package__):
+        if not (function.__module__ or "").startswith(__package__):  # None where it was made by exec
             return
         logger.debug("compiling %s.%s", function.__module__, function.__qualname__)
         if not self.given and sys.stderr is not None and sys.stderr.isatty():

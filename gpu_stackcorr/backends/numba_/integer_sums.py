@@ -1,8 +1,8 @@
 """Exact sums of products of integer images, over some rows of the blocks of a grid at a time.
 
-Unsigned bytes are multiplied as they are, 64 at once, by the other less 128 as a signed byte, where the processor has
-the instruction: the 128 times the sum of y that are missing then are added to a block in the end. A grid whose masks
-are bytes stands for that.
+Unsigned bytes are multiplied as they are, 64 at once, by y less 128 as a signed byte, where the processor has the
+instruction: the 128 times the sum of x, or of y, that are missing then are added to a block in the end. A grid whose
+masks are bytes stands for that.
 
 Otherwise pixels are taken as int16, 32 at once: bytes as they are, uint16 less 32768, which `OFFSETS` puts back.
 Adjacent products are added in int32. Where both images are bytes these sums stay in eight lanes of int32, each of which
@@ -52,7 +52,10 @@ LANES, BYTE_LANES = 32, 64
 """Pixels of a window, and of one of bytes."""
 
 ROWS, FEWER_ROWS = 4, 2
-"""Rows that may be taken at once: of bytes, and of all."""
+"""Rows that may be taken at once, with one reference, and of bytes with several."""
+
+REFERENCES = 4
+"""References that `add_many_rows` takes at once, while y is at hand."""
 
 OFFSETS = {np.dtype(np.uint16): 32768}
 """What a kernel subtracts from the pixels of a dtype."""
@@ -77,10 +80,10 @@ def _is_narrow(y_kind: Any, x_kind: Any) -> bool:
     return bool(y_kind.dtype.bitwidth == x_kind.dtype.bitwidth == 8)
 
 
-def _accumulators(builder: Any, narrow: bool, bytewise: bool) -> Accumulators:
+def _accumulators(builder: Any, narrow: bool, bytewise: bool, *, of_y: bool, references: int) -> Accumulators:
     """Return the sums of a run, zero."""
-    lanes = {"y": vector(I32, 16 if bytewise else 8)}
-    for name in ("yy", "xy"):
+    lanes = {"y": vector(I32, 16 if bytewise else 8)} if of_y else {}
+    for name in (["yy"] if of_y else []) + [f"xy {k}" for k in range(references)]:
         lanes |= {name: vector(I32, 16)} if narrow else {name: vector(I64, 8), f"{name} upper": vector(I64, 8)}
     return Accumulators(builder, **lanes)
 
@@ -95,116 +98,122 @@ def _add_products(builder: Any, sums: Accumulators, name: str, products: Any, na
     sums.add(f"{name} upper", builder.lshr(doubled, constant(I64, 8, 32)))
 
 
-def _add_window(builder: Any, sums: Accumulators, y: Any, x: Any, ones: Any, *, narrow: bool, with_y: bool) -> None:
+def _add_window(builder: Any, sums: Accumulators, y: Any, xs: list[Any], *, narrow: bool) -> None:
     """Add the sums over a window of int16."""
-    products = sums_of_pairs(builder, y, x)
-    _add_products(builder, sums, "xy", products if narrow else builder.add(products, constant(I32, 16, _BIAS)), narrow)
-    if with_y:
+    for k, x in enumerate(xs):
+        products = sums_of_pairs(builder, y, x)
+        products = products if narrow else builder.add(products, constant(I32, 16, _BIAS))
+        _add_products(builder, sums, f"xy {k}", products, narrow)
+    if "y" in sums:
         _add_products(builder, sums, "yy", sums_of_pairs(builder, y, y), narrow)
         if narrow:  # two bytes add up in 16 bits
-            sums.add("y", sums_of_pairs(builder, sum_of_halves(builder, y), ones))
+            sums.add("y", sums_of_pairs(builder, sum_of_halves(builder, y), constant(I16, LANES // 2, 1)))
         else:
             sums.add("y", sum_of_halves(builder, sums_of_pairs(builder, y, constant(I16, LANES, 1))))
 
 
-def _add_bytes(builder: Any, sums: Accumulators, at_y: Any, at_x: Any, mask: Any, *, with_y: bool) -> None:
+def _add_bytes(builder: Any, sums: Accumulators, y: Any, xs: list[Any], mask: Any) -> None:
     """Add the sums over a window of bytes."""
-    y, x = (load(builder, address, vector(I8, BYTE_LANES)) for address in (at_y, at_x))
-    y = y if mask is None else builder.and_(y, mask)
-    highest, ones = constant(I8, BYTE_LANES, -128), constant(I8, BYTE_LANES, 1)
-    signed = {"xy": builder.xor(x, highest)} | ({"yy": builder.xor(y, highest), "y": ones} if with_y else {})
-    for name, factor in signed.items():
-        sums.set(name, byte_products(builder, sums[name], y, factor))
+    less = builder.xor(y, constant(I8, BYTE_LANES, -128))
+    y, less = (value if mask is None else builder.and_(value, mask) for value in (y, less))
+    products = {f"xy {k}": (x, less) for k, x in enumerate(xs)}
+    if "y" in sums:
+        products |= {"yy": (y, less), "y": (y, constant(I8, BYTE_LANES, 1))}
+    for name, factors in products.items():
+        sums.set(name, byte_products(builder, sums[name], *factors))
 
 
-def _rows(context: Any, builder: Any, signature: Any, arguments: Any, *, with_y: bool) -> Any:
+def _rows(context: Any, builder: Any, signature: Any, arguments: Any, *, of_y: bool, references: int) -> Any:
     """Emit the sums over some rows of every block: whole windows, then the masked one."""
-    y, y_start, y_step, y_ahead, x, x_start, x_step, x_ahead, count, columns, keep, lanes, start, size, offset = (
-        arguments
-    )
-    y_kind, x_kind, columns_kind, keep_kind, lanes_kind = (signature.args[i] for i in (0, 4, 9, 10, 11))
+    y, y_places, x, x_places, count, columns, keep, lanes, places = arguments
+    y_kind, x_kind, columns_kind, keep_kind, lanes_kind = (signature.args[i] for i in (0, 2, 5, 6, 7))
     narrow, bytewise = _is_narrow(y_kind, x_kind), keep_kind.dtype.bitwidth == 8
     width, lane = (BYTE_LANES, I8) if bytewise else (LANES, I16)
-    y, x = (element(context, builder, *a) for a in ((y_kind, y, y_start), (x_kind, x, x_start)))
-    ones = constant(I16, LANES // 2, 1)
+    (y_start, y_step, ahead), (x_start, x_step, apart), (start, size, offset) = (
+        [builder.extract_value(each, i) for i in range(3)] for each in (y_places, x_places, places)
+    )
+    first_y, first_x = (element(context, builder, *a) for a in ((y_kind, y, y_start), (x_kind, x, x_start)))
 
-    def add_window(sums: Accumulators, at_y: Any, at_x: Any, mask: Any) -> None:
+    def pixels(address: Any, kind: Any) -> Any:
+        return load(builder, address, vector(I8, BYTE_LANES)) if bytewise else _pixels(builder, address, kind)
+
+    def add_window(sums: Accumulators, row: tuple[Any, list[Any]], first: Any, mask: Any) -> None:
+        at_y, at_xs = row
+        of_y = pixels(builder.gep(at_y, [first]), y_kind.dtype)
+        of_xs = [pixels(builder.gep(at_x, [first]), x_kind.dtype) for at_x in at_xs]
         if bytewise:
-            _add_bytes(builder, sums, at_y, at_x, mask, with_y=with_y)
-            return
-        y_pixels, x_pixels = _pixels(builder, at_y, y_kind.dtype), _pixels(builder, at_x, x_kind.dtype)
-        y_pixels = y_pixels if mask is None else builder.and_(y_pixels, mask)
-        _add_window(builder, sums, y_pixels, x_pixels, ones, narrow=narrow, with_y=with_y)
+            _add_bytes(builder, sums, of_y, of_xs, mask)
+        else:
+            _add_window(builder, sums, of_y if mask is None else builder.and_(of_y, mask), of_xs, narrow=narrow)
 
-    def add_windows(sums: Accumulators, rows: list[tuple[Any, ...]], first: Any, mask: Any) -> None:
-        for at_y, at_x, next_y, next_x in rows:
-            if with_y:
-                prefetch(builder, builder.gep(next_y, [first]))
-            prefetch(builder, builder.gep(next_x, [first]))
-            add_window(sums, builder.gep(at_y, [first]), builder.gep(at_x, [first]), mask)
+    def add_windows(sums: Accumulators, rows: list[tuple[Any, list[Any]]], first: Any, mask: Any) -> None:
+        for row in rows:
+            if of_y:
+                prefetch(builder, builder.gep(row[0], [builder.add(first, ahead)]))
+            add_window(sums, row, first, mask)
 
-    def row(number: Any) -> tuple[Any, ...]:
-        y_row = builder.gep(y, [builder.mul(number, y_step)])
-        x_row = builder.gep(x, [builder.mul(number, x_step)])
-        return y_row, x_row, builder.gep(y_row, [y_ahead]), builder.gep(x_row, [x_ahead])
+    def row(number: Any) -> tuple[Any, list[Any]]:
+        at_x = builder.gep(first_x, [builder.mul(number, x_step)])
+        apart_by = [builder.mul(apart, ir.Constant(I64, k)) for k in range(references)]
+        return builder.gep(first_y, [builder.mul(number, y_step)]), [builder.gep(at_x, [by]) for by in apart_by]
 
     def add_rows(numbers: list[Any]) -> None:
         rows = [row(number) for number in numbers]
         with blocks_of(context, builder, columns_kind, columns) as block:
-            sums = _accumulators(builder, narrow, bytewise)
+            sums = _accumulators(builder, narrow, bytewise, of_y=of_y, references=references)
             with windows(builder, block.whole, width, rolled=len(rows) > 1) as first:
                 add_windows(sums, rows, builder.add(block.first, first), None)
             with builder.if_then(block.is_masked):
                 mask = load(builder, element(context, builder, keep_kind, keep, block.mask), vector(lane, width))
                 add_windows(sums, rows, builder.add(block.first, block.rest), mask)
             at = builder.add(start, builder.mul(block.number, size))
-            places = {"xy": builder.add(at, offset)} | ({"y": at} if with_y else {})
-            _put(context, builder, lanes_kind, lanes, sums, places)
+            parts = {"y": ir.Constant(I64, 0), "yy": ir.Constant(I64, WORDS)} if of_y else {}
+            parts |= {f"xy {k}": builder.add(offset, ir.Constant(I64, k * WORDS)) for k in range(references)}
+            for name, part in parts.items():
+                address = element(context, builder, lanes_kind, lanes, builder.add(at, part))
+                add_to(builder, address, _folded(builder, sums, name))
 
-    some_rows(builder, count, (ROWS, FEWER_ROWS) if narrow else (FEWER_ROWS,), add_rows)
+    some_rows(builder, count, (ROWS, FEWER_ROWS) if references == 1 else (FEWER_ROWS,) if narrow else (), add_rows)
     return context.get_dummy_value()
 
 
-def _put(context: Any, builder: Any, kind: Any, lanes: Any, sums: Accumulators, places: dict[str, Any]) -> None:
-    """Add the sums of a run to their lanes in memory."""
-    if "y" in places:
-        places["yy"] = builder.add(places["y"], ir.Constant(I64, WORDS))
-    for name, place in places.items():
-        values = sums[name]
-        if f"{name} upper" in sums:
-            # Modulo 2^64, where what went in as it lay is the lower halves and 2^32 times the upper ones.
-            upper = sums[f"{name} upper"]
-            values = builder.add(builder.sub(values, builder.shl(upper, constant(I64, 8, 32))), upper)
-        halved = values if values.type.count == 8 and values.type.element == I32 else sum_of_halves(builder, values)
-        add_to(builder, element(context, builder, kind, lanes, place), halved)
+def _folded(builder: Any, sums: Accumulators, name: str) -> Any:
+    """Return a sum in as many lanes as it has in memory."""
+    values = sums[name]
+    if f"{name} upper" in sums:
+        # Modulo 2^64, where what went in as it lay is the lower halves and 2^32 times the upper ones.
+        upper = sums[f"{name} upper"]
+        values = builder.add(builder.sub(values, builder.shl(upper, constant(I64, 8, 32))), upper)
+    return values if values.type.count == 8 and values.type.element == I32 else sum_of_halves(builder, values)
 
 
-def _definition(with_y: bool) -> Any:
+def _definition(*, of_y: bool, references: int) -> Any:
     """Return what Numba asks for: the types of a call, and what emits it."""
 
     def define(
-        typing: Any, y: Any, y_start: Any, y_step: Any, y_ahead: Any, x: Any, x_start: Any, x_step: Any, x_ahead: Any,
-        count: Any, columns: Any, keep: Any, lanes: Any, start: Any, size: Any, offset: Any,
+        typing: Any, y: Any, y_places: Any, x: Any, x_places: Any, count: Any, columns: Any, keep: Any, lanes: Any,
+        places: Any,
     ) -> Any:  # fmt: skip
-        del typing, y_start, y_step, y_ahead, x_start, x_step, x_ahead, count, start, size, offset
-        index = types.int64
-        flat = (y, index, index, index, x, index, index, index)
-        signature = types.void(*flat, index, columns, keep, lanes, index, index, index)
-        return signature, partial(_rows, with_y=with_y)
+        del typing, count
+        signature = types.void(y, y_places, x, x_places, types.int64, columns, keep, lanes, places)
+        return signature, partial(_rows, of_y=of_y, references=references)
 
     return define
 
 
-add_rows: Any = intrinsic(_definition(True))
+add_rows: Any = intrinsic(_definition(of_y=True, references=1))
 """Adds the sums of y, yy and xy over some rows of every block to the lanes of the block.
 
-``add_rows(y, y_start, y_step, y_ahead, x, x_start, x_step, x_ahead, count, columns, keep, lanes, start, size,
-offset)``: the first of `count` rows of a flat image begins at its start, the next one a step further; its pixels are
-asked for so many ahead; `columns` and `keep` are those of a grid; the lanes of block j begin at ``start + j * size``,
-with those of y and yy, and those of xy ``offset`` behind.
+``add_rows(y, (start, step, ahead), x, (start, step, apart), count, columns, keep, lanes, (start, size, offset))``: the
+first of `count` rows of a flat image begins at its start, the next one a step further; the pixels of y are asked for so
+many ahead; `columns` and `keep` are those of a grid; the lanes of block j begin at ``start + j * size``, with those of
+y and yy, and those of xy ``offset`` behind.
 """
 
-add_products: Any = intrinsic(_definition(False))
+add_many_rows: Any = intrinsic(_definition(of_y=True, references=REFERENCES))
+"""As `add_rows`, for several references, which lie `apart`, as do the lanes of xy one after the other."""
+
+add_products: Any = intrinsic(_definition(of_y=False, references=1))
 """As `add_rows`, the sum of xy alone."""
 
 

@@ -138,8 +138,9 @@ def _fill(
         draw(drawn, planes, np.uint64(block + np.uint64(1)), seed, stream)  # NumPy counts before it draws
         convert(drawn, converted, kind)
         part = numbers[done : done + min(wanted, converted.size - skipped)]
+        source = converted[skipped : skipped + part.size]
         for i in range(part.size):
-            part[i] = converted[skipped + i]
+            part[i] = source[i]
         done += part.size
 
 

@@ -94,14 +94,25 @@ def sums_of_pairs(builder: Any, left: Any, right: Any) -> Any:
 
 @cache
 def has_byte_products() -> bool:
-    """Whether this processor multiplies 64 bytes and adds up four products each in one step: see `byte_products`.
+    """Whether this processor multiplies 64 bytes and adds up four products each in one step: see `byte_products`."""
+    return _has("avx512vnni", "avx512bw")
+
+
+@cache
+def has_many_registers() -> bool:
+    """Whether this processor has 32 vector registers of 64 bytes."""
+    return _has("avx512f")
+
+
+def _has(*names: str) -> bool:
+    """Whether this processor has some features.
 
     No where Numba was told to compile for another processor (``NUMBA_CPU_NAME``, ``NUMBA_CPU_FEATURES``).
     """
     if config.CPU_NAME is not None or config.CPU_FEATURES is not None:
         return False
     features = binding.get_host_cpu_features()
-    return bool(features.get("avx512vnni", False) and features.get("avx512bw", False))
+    return all(features.get(name, False) for name in names)
 
 
 def byte_products(builder: Any, sums: Any, unsigned: Any, signed: Any) -> Any:
@@ -129,11 +140,15 @@ def multiply_add(builder: Any, left: Any, right: Any, total: Any) -> Any:
 
 
 def prefetch(builder: Any, address: Any) -> None:
-    """Ask for the cache line of an address, which may lie outside of any array."""
+    """Ask for the cache line of an address, which may lie outside of any array, in the second cache.
+
+    In the first one, of 32 KB in eight ways, lines that lie rows apart drive each other out: moments took 1.2 to 2
+    times as long on two cores of a Zen 4.
+    """
     pointer = builder.bitcast(address, I8.as_pointer())
     kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
     function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
-    builder.call(function, [pointer, *(ir.Constant(I32, value) for value in (0, 3, 1))])  # read, keep, data
+    builder.call(function, [pointer, *(ir.Constant(I32, value) for value in (0, 2, 1))])  # read, keep, data
 
 
 class Accumulators:
