@@ -102,7 +102,7 @@ def test_views_are_read_where_they_lie(dtype):
         compare([slices[1][::-1], slices[0]], slices)
 
 
-@pytest.mark.parametrize("references", [3, 6])
+@pytest.mark.parametrize("references", [1, 3, 6])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
 def test_a_pair_depends_on_nothing_else(dtype, references):
     slices = images((7, 65, 130), dtype)

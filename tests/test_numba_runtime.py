@@ -166,6 +166,9 @@ numba, numpy = get_backend("numba"), get_backend("numpy")
 for ours, expected in zip(numba.moments([slices[0]], slices), numpy.moments([slices[0]], slices), strict=True):
     assert (ours.sums.xy == expected.sums.xy).all()
 assert (numba.cross_moments(slices).xy == numpy.cross_moments(slices).xy).all()
+reals = slices.astype(np.float32)
+for ours, expected in zip(numba.moments([reals[0]], reals), numpy.moments([reals[0]], reals), strict=True):
+    np.testing.assert_allclose(ours.ss_xy, expected.ss_xy, rtol=1e-12)
 """
 
 
@@ -210,6 +213,15 @@ def test_the_first_call_says_on_a_terminal_that_it_compiles(copy):
 
     assert said().count(b"compiling") == 1
     assert b"compiling" not in said()
+
+
+def test_other_functions_are_compiled_as_ever():
+    """Numba tells of every function that it compiles; one made by ``exec`` has no module."""
+    numba = pytest.importorskip("numba")
+    made: dict[str, object] = {"__name__": None}
+    exec("def successor(x):\n    return x + 1", made)
+    assert made["successor"].__module__ is None
+    assert numba.njit(made["successor"])(1) == 2
 
 
 def test_nothing_is_said_elsewhere(copy):

@@ -20,9 +20,6 @@ from .products import add_products
 
 Place = tuple[int, int, int, int]
 
-NEGLIGIBLE = 1e-9
-"""Of a standard deviation: in a product of two, 1e-18 of that of their standard deviations."""
-
 
 def is_readable(part: Part) -> bool:
     """Whether the loops can read the images of a part: floats whose pixels of a row lie side by side."""
@@ -93,8 +90,8 @@ def add_centred_blocks(  # type: ignore[no-untyped-def]
 def _centre_row(values: Any, first: Any, apart: Any, rows: Any, columns: Any, count: Any, packed: Any) -> Any:
     """Write a row less its mean, in two passes; return the mean and the sum of squares.
 
-    What the mean is off, by its rounding, is taken off the deviations where it would show in sums of products: what is
-    left of it is less than `NEGLIGIBLE` of their standard deviation.
+    Deviations from a mean that was rounded do not quite add up to zero. What is left of it is put back into the mean;
+    in products it is the square of what the mean is off.
     """
     total = 0.0
     for r in range(rows):
@@ -106,10 +103,7 @@ def _centre_row(values: Any, first: Any, apart: Any, rows: Any, columns: Any, co
         at, to = first + r * apart, r * columns
         of_row = _subtract_from(values[at : at + columns], mean, packed[to : to + columns])
         left, squares = left + of_row[0], squares + of_row[1]
-    residual = left / count
-    if residual * left > NEGLIGIBLE * NEGLIGIBLE * squares:
-        squares = _squares_less(packed[: rows * columns], residual)
-    return mean + residual, squares
+    return mean + left / count, squares
 
 
 @borrowing
