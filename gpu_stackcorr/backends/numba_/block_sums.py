@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import centred_sums, integer_sums
-from .compiler import REASSOCIATED, jit
+from .compiler import REASSOCIATED, borrowing, jit
 from .vectors import has_many_registers
 
 add_integer_rows, add_many_integer_rows = integer_sums.add_rows, integer_sums.add_many_rows
@@ -134,6 +134,38 @@ def _aligned(count):  # type: ignore[no-untyped-def]
     return memory[first : first + count]
 
 
+@borrowing
+def _places(place, n, row, of_bands, band, ahead):  # type: ignore[no-untyped-def]
+    """Return the places of an image, from a row on, that ``centred_sums.add_rows`` takes."""
+    return place[0] + n * place[1] + row * place[2], place[2], n * of_bands + band, place[1], of_bands, ahead
+
+
+@borrowing
+def _add_rows(  # type: ignore[no-untyped-def]
+    y, y_at, y_shifts, x, x_at, x_shifts, references, together, count, columns, keep, lanes, at
+) -> None:
+    """Add the sums over some rows of one slice or of those that are taken together, with all references."""
+    done = 1
+    if references == 0:
+        add_squares(y, y_at, y_shifts, y, y_at, y_shifts, count, columns, keep, lanes, at)
+    elif references >= _REFERENCES:
+        done = _REFERENCES
+        if together > 1:
+            add_many_slices(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+        else:
+            add_many_rows(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+    elif together > 1:
+        add_slices(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+    else:
+        add_centred_rows(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+    for k in range(done, references):
+        x_k = x_at[0] + k * x_at[3], x_at[1], x_at[2] + k * x_at[4], x_at[3], x_at[4], x_at[5]
+        for n in range(together):
+            y_n = y_at[0] + n * y_at[3], y_at[1], y_at[2] + n * y_at[4], y_at[3], y_at[4], y_at[5]
+            own = at[0] + n * at[3], at[1], at[2] + k * _LANES, at[3]
+            add_products(y, y_n, y_shifts, x, x_k, x_shifts, count, columns, keep, lanes, own)
+
+
 @jit
 def sum_centred(  # type: ignore[no-untyped-def]
     y, y_place, x, x_place, references, rows, columns, keep, part, shifted, y_shift, x_shift, sums_y, sums_yy, sums_xy
@@ -143,27 +175,20 @@ def sum_centred(  # type: ignore[no-untyped-def]
     As `sum_integers`. The shift of a block of y is the mean of its first row, which is at most eight standard
     deviations of the block, the root of its rows, from its mean; it is written to `y_shift` unless it is `shifted`.
     """
-    bands, blocks = len(rows) - 1, len(columns)
+    blocks = len(columns)
     size = _LANES * (2 + max(references, 1))
-    apart = blocks * size
+    apart, of_bands = blocks * size, (len(rows) - 1) * blocks
     lanes = _aligned(min(CENTRED_SLICES, part[1] - part[0]) * apart)
-    y_step, x_step = y_place[2], x_place[2]
     step = _ROWS if y.itemsize < 8 else 1
-    y_ahead = _ahead(step, y_step, y.itemsize)
-    y_shifts, x_shifts, of_bands = y_shift.reshape(-1), x_shift.reshape(-1), bands * blocks
+    ahead, not_asked = _ahead(step, y_place[2], y.itemsize), np.int64(0)
+    y_shifts, x_shifts = y_shift.reshape(-1), x_shift.reshape(-1)
     for i in range(part[2], part[3]):
+        band = i * blocks
         for start in range(part[0], part[1], CENTRED_SLICES):
             stop = min(start + CENTRED_SLICES, part[1])
             if not shifted:
                 for n in range(start, stop):
-                    y_at = (
-                        y_place[0] + n * y_place[1] + rows[i] * y_step,
-                        y_step,
-                        n * of_bands + i * blocks,
-                        0,
-                        0,
-                        y_ahead,
-                    )
+                    y_at = _places(y_place, n, rows[i], of_bands, band, ahead)
                     y_shift[n, i] = lanes[:apart] = 0.0
                     exists, at = min(rows[i + 1] - rows[i], 1), (0, size, 0, 0)
                     add_squares(y, y_at, y_shifts, y, y_at, y_shifts, exists, columns, keep, lanes, at)
@@ -172,30 +197,14 @@ def sum_centred(  # type: ignore[no-untyped-def]
             lanes[: (stop - start) * apart] = 0.0
             for row in range(rows[i], rows[i + 1], step):
                 count, n = min(step, rows[i + 1] - row), start
-                x_at = x_place[0] + row * x_step, x_step, i * blocks, x_place[1], of_bands
+                x_at = _places(x_place, not_asked, row, of_bands, band, not_asked)
                 while n < stop:
                     together = _TOGETHER if references > 0 and n + _TOGETHER <= stop else 1
-                    y_start, first = y_place[0] + n * y_place[1] + row * y_step, (n - start) * apart
-                    y_at = y_start, y_step, n * of_bands + i * blocks, y_place[1], of_bands, y_ahead
-                    at, done = (first, size, 2 * _LANES, apart), 1
-                    if references == 0:
-                        add_squares(y, y_at, y_shifts, y, y_at, y_shifts, count, columns, keep, lanes, at)
-                    elif references >= _REFERENCES:
-                        done = _REFERENCES
-                        if together > 1:
-                            add_many_slices(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
-                        else:
-                            add_many_rows(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
-                    elif together > 1:
-                        add_slices(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
-                    else:
-                        add_centred_rows(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
-                    for k in range(done, references):
-                        x_k = x_at[0] + k * x_place[1], x_step, x_at[2] + k * of_bands, 0, 0
-                        for m in range(together):
-                            y_m = y_start + m * y_place[1], y_step, y_at[2] + m * of_bands, 0, 0, y_ahead
-                            at = first + m * apart, size, (2 + k) * _LANES, 0
-                            add_products(y, y_m, y_shifts, x, x_k, x_shifts, count, columns, keep, lanes, at)
+                    y_at = _places(y_place, n, row, of_bands, band, ahead)
+                    at = (n - start) * apart, size, 2 * _LANES, apart
+                    _add_rows(
+                        y, y_at, y_shifts, x, x_at, x_shifts, references, together, count, columns, keep, lanes, at
+                    )
                     n += together
             for n in range(start, stop):
                 for j in range(blocks):

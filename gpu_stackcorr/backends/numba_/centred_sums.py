@@ -186,10 +186,10 @@ add_rows: Any = intrinsic(_definition())
 """Adds the sums of y, yy and xy over some rows of every block, about the shifts of the block, to its lanes.
 
 ``add_rows(y, y_places, y_shifts, x, x_places, x_shifts, count, columns, keep, lanes, (start, size, offset, apart))``:
-the places of x are ``(start, step, first, apart, shifts_apart)``, those of y the same and `ahead`. The first of `count`
-rows of flat pixels begins at its start, the next one a step further; the shifts of the blocks are those from the first
-on; pixels of y are asked for so many ahead; `columns` and `keep` are those of a grid; the lanes of block j begin at
-``start + j * size``, with those of y and yy, and those of xy ``offset`` behind. What lies `apart` are more images.
+places are ``(start, step, first, apart, shifts_apart, ahead)``. The first of `count` rows of flat pixels begins at its
+start, the next one a step further; the shifts of the blocks are those from the first on; pixels of y are asked for so
+many ahead; `columns` and `keep` are those of a grid; the lanes of block j begin at ``start + j * size``, with those of
+y and yy, and those of xy ``offset`` behind. What lies `apart` are more images.
 """
 
 add_many_rows: Any = intrinsic(_definition(references=REFERENCES))

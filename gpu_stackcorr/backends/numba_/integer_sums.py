@@ -139,12 +139,12 @@ def _rows(context: Any, builder: Any, signature: Any, arguments: Any, *, of_y: b
 
     def add_window(sums: Accumulators, row: tuple[Any, list[Any]], first: Any, mask: Any) -> None:
         at_y, at_xs = row
-        of_y = pixels(builder.gep(at_y, [first]), y_kind.dtype)
-        of_xs = [pixels(builder.gep(at_x, [first]), x_kind.dtype) for at_x in at_xs]
+        from_y = pixels(builder.gep(at_y, [first]), y_kind.dtype)
+        from_xs = [pixels(builder.gep(at_x, [first]), x_kind.dtype) for at_x in at_xs]
         if bytewise:
-            _add_bytes(builder, sums, of_y, of_xs, mask)
+            _add_bytes(builder, sums, from_y, from_xs, mask)
         else:
-            _add_window(builder, sums, of_y if mask is None else builder.and_(of_y, mask), of_xs, narrow=narrow)
+            _add_window(builder, sums, from_y if mask is None else builder.and_(from_y, mask), from_xs, narrow=narrow)
 
     def add_windows(sums: Accumulators, rows: list[tuple[Any, list[Any]]], first: Any, mask: Any) -> None:
         for row in rows:
