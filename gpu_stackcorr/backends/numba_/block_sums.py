@@ -33,8 +33,8 @@ NARROW_WINDOWS = 8
 AHEAD_BYTES, FARTHEST_BYTES = 1 << 13, 1 << 14
 """How far ahead of a sum the pixels of slices are asked for: so many bytes in whole rows, at least those that are taken
 at once, and at most so many, which in long rows are some of the same row. Without that uint8 takes 1.3 times as long on
-a Zen 3; with 2 KB in place of 8 up to 1.2 times on a Zen 5. Those of references, which many slices share, are not asked
-for: to do so took uint8 1.3 times as long on a Zen 4."""
+a Zen 3 and with cells twice on a Zen 4; with 2 KB in place of 8 up to 1.2 times on a Zen 5. Those of references, which
+many slices share, are not asked for: to do so took uint8 1.3 times as long on a Zen 4."""
 
 _WORDS = integer_sums.WORDS
 _LANES = centred_sums.WORDS
@@ -180,7 +180,7 @@ def sum_centred(  # type: ignore[no-untyped-def]
     apart, of_bands = blocks * size, (len(rows) - 1) * blocks
     lanes = _aligned(min(CENTRED_SLICES, part[1] - part[0]) * apart)
     step = _ROWS if y.itemsize < 8 else 1
-    ahead, not_asked = _ahead(step, y_place[2], y.itemsize), np.int64(0)
+    ahead, zero = _ahead(step, y_place[2], y.itemsize), np.int64(0)
     y_shifts, x_shifts = y_shift.reshape(-1), x_shift.reshape(-1)
     for i in range(part[2], part[3]):
         band = i * blocks
@@ -197,7 +197,7 @@ def sum_centred(  # type: ignore[no-untyped-def]
             lanes[: (stop - start) * apart] = 0.0
             for row in range(rows[i], rows[i + 1], step):
                 count, n = min(step, rows[i + 1] - row), start
-                x_at = _places(x_place, not_asked, row, of_bands, band, not_asked)
+                x_at = _places(x_place, zero, row, of_bands, band, zero)
                 while n < stop:
                     together = _TOGETHER if references > 0 and n + _TOGETHER <= stop else 1
                     y_at = _places(y_place, n, row, of_bands, band, ahead)
