@@ -119,7 +119,7 @@ def _centre_valid(
     deviations, keep = packed[: rows * columns], valid[: rows * columns]
     residual = subtract_valid(deviations, keep, mean) / count
     subtract_valid(deviations, keep, residual)
-    return mean + residual, _squares_less(deviations, 0.0)
+    return mean + residual, _sum_of_squares(deviations)
 
 
 @jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
@@ -154,10 +154,9 @@ def _take_valid(values: Any, keep: Any, row: Any) -> Any:
 
 
 @jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
-def _squares_less(row: Any, value: Any) -> Any:
-    """Subtract a number, and return the sum of squares of what is left."""
+def _sum_of_squares(row: Any) -> Any:
+    """Return the sum of squares."""
     total = 0.0
     for k in range(row.size):
-        row[k] -= value
         total += row[k] * row[k]
     return total

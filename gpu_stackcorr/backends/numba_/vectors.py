@@ -148,9 +148,8 @@ def prefetch(builder: Any, address: Any) -> None:
     pointer = builder.bitcast(address, I8.as_pointer())
     kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
     function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
-    builder.call(
-        function, [pointer, *(ir.Constant(I32, value) for value in (0, 2, 1))]
-    )  # read, not into the first, data
+    how = (0, 2, 1)  # to read, in the second cache, data
+    builder.call(function, [pointer, *(ir.Constant(I32, value) for value in how)])
 
 
 class Accumulators:
