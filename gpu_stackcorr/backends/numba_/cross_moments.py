@@ -31,7 +31,7 @@ from .centred_products import add_centred_blocks, is_readable, places_of
 from .compiler import jit
 from .cross_blocks import Part, centre, flip_bytes, pack, parts, prepare_integers, split_bytes
 from .parallel import cut, run
-from .products import STRIDE_BYTES, add_products, depth, filled, matrix, rows_for
+from .products import STRIDE_BYTES, add_products, depth, filled, matrix, rows_for, totals_for
 from .vectors import has_byte_products
 
 Floats = NDArray[np.float64]
@@ -164,8 +164,7 @@ class _IntegerSums(ABC):
 
     def __init__(self, sizes: list[int], most: int, factors: int) -> None:
         self.packed = _Packed(sizes, self.dtype, most)
-        rows = self.packed.rows
-        self.products = [np.zeros((rows[0].shape[1], rows[-1].shape[1]), np.int64) for _ in range(factors)]
+        self.products = [totals_for(sizes[0], sizes[-1], np.int64) for _ in range(factors)]
         self.sums = [np.zeros(size, np.int64) for size in sizes]
         self.squares = [np.zeros(size if len(sizes) == 2 else 0, np.int64) for size in sizes]
 
@@ -291,7 +290,7 @@ class _Centred:
     def __init__(self, packed: _PackedFloats, part: Part) -> None:
         sizes, blocks, length = packed.sizes, part.blocks, part.length
         upper = len(sizes) == 1
-        self.products = np.zeros((packed.rows[0].shape[1], packed.rows[-1].shape[1]))
+        self.products = totals_for(sizes[0], sizes[-1], np.float64)
         self.squares = [np.zeros(size) for size in sizes]
         counts = np.full(blocks, length)
         if part.valid is not None:

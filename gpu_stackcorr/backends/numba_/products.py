@@ -55,11 +55,21 @@ def filled(length: int, dtype: Any) -> int:
 
 def rows_for(blocks: int, count: int, dtype: Any) -> np.ndarray[Any, Any]:
     """Return zeros (blocks, rows, stride) for `count` rows a block, in whole tiles."""
-    rows = -(-count // TILE_ROWS) * TILE_ROWS  # a multiple of TILE_COLUMNS, too
+    rows = _whole(count, TILE_ROWS)  # a multiple of TILE_COLUMNS, too
     values = STRIDE_BYTES // np.dtype(dtype).itemsize
     start = np.zeros(blocks * rows * values + LINE_BYTES // np.dtype(dtype).itemsize, dtype)
     skipped = -start.ctypes.data % LINE_BYTES // start.itemsize
     return start[skipped:][: blocks * rows * values].reshape(blocks, rows, values)
+
+
+def totals_for(count: int, others: int, dtype: Any) -> np.ndarray[Any, Any]:
+    """Return zeros (N', M') for the sums of products of `count` rows and `others`, in whole tiles."""
+    return np.zeros((_whole(count, TILE_ROWS), _whole(others, TILE_COLUMNS)), dtype)
+
+
+def _whole(count: int, of: int) -> int:
+    """Return `count` rounded up to a multiple."""
+    return -(-count // of) * of
 
 
 @jit
@@ -74,12 +84,12 @@ def add_products(left: Any, right: Any, length: int, upper: bool, totals: Any) -
         Values that count, in whole lines.
     upper : bool
         Whether j < i - 5 may be left out. What then stands below the diagonal has no meaning.
-    totals : (N, M) int64 or float64 array
+    totals : int64 or float64 array by `totals_for`
     """
     for block in range(len(left)):
         rows, columns = left[block], right[block]
         for i in range(0, len(rows), TILE_ROWS):
-            for j in range(i if upper else 0, len(columns), TILE_COLUMNS):
+            for j in range(i if upper else 0, totals.shape[1], TILE_COLUMNS):
                 _add_tile(rows, columns, i, j, length, totals)  # type: ignore[call-arg]
 
 
