@@ -15,7 +15,8 @@ if not available_backends()["numba"].available:
 
 from gpu_stackcorr.backends.numba_ import gaussian
 from gpu_stackcorr.backends.numba_.boundary import MODES, sample_at
-from gpu_stackcorr.backends.numba_.fir import BLOCK, GRAIN, LANES
+from gpu_stackcorr.backends.numba_.fir import GRAIN
+from gpu_stackcorr.backends.numba_.fir_blocks import BLOCK, LANES
 from gpu_stackcorr.backends.numba_.gaussian import gaussian_filter, half_kernel, plane_scratch, smooth_plane
 from gpu_stackcorr.backends.numba_.lines import ROW, SEGMENT
 

@@ -18,7 +18,7 @@ from gpu_stackcorr.backends.base import Array
 from gpu_stackcorr.threads import allowed_threads
 
 from .boundary import MODES
-from .fir import LANES
+from .fir_blocks import LANES
 from .lines import ROW, filter_rows, filter_side_by_side, make_scratch, tiles_side_by_side
 from .parallel import cut, run
 

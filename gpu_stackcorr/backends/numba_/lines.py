@@ -18,7 +18,8 @@ from gpu_stackcorr.backends.base import Array
 
 from .boundary import sample_at
 from .compiler import jit
-from .fir import BLOCK, GRAIN, LANES, filter_block, filter_row
+from .fir import GRAIN, filter_row
+from .fir_blocks import BLOCK, LANES, filter_block
 from .transposing import transpose
 
 SEGMENT = 256

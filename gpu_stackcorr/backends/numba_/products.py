@@ -24,7 +24,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .compiler import jit
-from .vectors import byte_products
+from .vectors import byte_products, multiply_add
 
 TILE_ROWS, TILE_COLUMNS = 6, 2
 
@@ -267,6 +267,4 @@ class _Floats(_Lanes):
         self.value_type = self.sum_type = ir.VectorType(ir.DoubleType(), _vector_bytes() // 8)
 
     def add_product(self, sums: Any, x: Any, y: Any) -> Any:
-        of_three = ir.FunctionType(self.sum_type, [self.sum_type] * 3)
-        name = f"llvm.fmuladd.v{self.count}f64"
-        return self.builder.call(tools.get_or_insert_function(self.builder.module, of_three, name), [x, y, sums])
+        return multiply_add(self.builder, x, y, sums, always=False)

@@ -133,10 +133,18 @@ def sum_of_lanes(builder: Any, value: Any) -> Any:
     return builder.extract_element(value, ir.Constant(I32, 0))
 
 
-def multiply_add(builder: Any, left: Any, right: Any, total: Any) -> Any:
-    """Return ``left * right + total`` of float64 vectors, rounded once."""
-    name, kind = f"llvm.fma.v{total.type.count}f64", ir.FunctionType(total.type, [total.type] * 3)
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [left, right, total])
+def multiply_add(builder: Any, left: Any, right: Any, total: Any, *, always: bool = True) -> Any:
+    """Return ``left * right + total`` of real vectors, rounded once; if not `always`, where the processor does that."""
+    kind, bits = total.type, 32 if total.type.element == F32 else 64
+    name = f"llvm.{'fma' if always else 'fmuladd'}.v{kind.count}f{bits}"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
+    return builder.call(function, [left, right, total])
+
+
+def hidden(builder: Any, value: float) -> Any:
+    """Return a float64 of which LLVM does not know the value, and which it therefore multiplies by. For x86 only."""
+    kind = ir.FunctionType(F64, [F64])
+    return builder.asm(kind, "", "=x,0", [ir.Constant(F64, value)], side_effect=False)
 
 
 def prefetch(builder: Any, address: Any) -> None:
