@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import centred_sums, integer_sums
-from .compiler import REASSOCIATED, borrowing, jit
+from .compiler import inner, jit, reassociated
 from .vectors import has_many_registers
 
 add_integer_rows, add_many_integer_rows = integer_sums.add_rows, integer_sums.add_many_rows
@@ -55,7 +55,7 @@ def rows_at_once(widest: int, narrow: bool, references: int) -> int:
     return integer_sums.ROWS
 
 
-@jit
+@inner
 def _ahead(step, apart, itemsize):  # type: ignore[no-untyped-def]
     """Return how many pixels ahead to ask for those of slices, whose rows lie `apart`, in steps of some rows."""
     rows = max(step, AHEAD_BYTES // max(apart * itemsize, 1))
@@ -118,7 +118,7 @@ def sum_integers(  # type: ignore[no-untyped-def]
                         band_xy[j] = products + offsets[0] * band_x[j] + offsets[1] * moved
 
 
-@jit
+@inner
 def _sum_of_lanes(lanes, at):  # type: ignore[no-untyped-def]
     """Return the sum of eight lanes, in one order."""
     one = (lanes[at] + lanes[at + 4]) + (lanes[at + 2] + lanes[at + 6])
@@ -134,13 +134,13 @@ def _aligned(count):  # type: ignore[no-untyped-def]
     return memory[first : first + count]
 
 
-@borrowing
+@inner
 def _places(place, n, row, of_bands, band, ahead):  # type: ignore[no-untyped-def]
     """Return the places of an image, from a row on, that ``centred_sums.add_rows`` takes."""
     return place[0] + n * place[1] + row * place[2], place[2], n * of_bands + band, place[1], of_bands, ahead
 
 
-@borrowing
+@inner
 def _add_rows(  # type: ignore[no-untyped-def]
     y, y_at, y_shifts, x, x_at, x_shifts, references, together, count, columns, keep, lanes, at
 ) -> None:
@@ -240,7 +240,7 @@ def fill_invalid(values, place, mask, fill, filled) -> None:  # type: ignore[no-
             target[column] = value if valid[column] != 0 else other
 
 
-@jit(fastmath=REASSOCIATED)
+@reassociated
 def _mean(values, place, mask, first, last, start, stop, count):  # type: ignore[no-untyped-def]
     """Return the mean of the valid pixels of a block."""
     total = 0.0

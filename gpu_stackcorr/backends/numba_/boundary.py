@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compiler import jit
+from .compiler import inner
 
 CONSTANT, NEAREST, REFLECT, MIRROR, WRAP = range(5)
 
@@ -21,7 +21,7 @@ MODES = {
 """Code of each mode. In filters, unlike in interpolation, the modes named ``grid-`` are those without it."""
 
 
-@jit
+@inner
 def sample_at(position: Any, length: Any, mode: Any) -> Any:
     """Return the index in ``range(length)`` whose value stands at any integer `position`; -1 for a constant.
 

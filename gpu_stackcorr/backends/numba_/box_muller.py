@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiler import jit
+from .compiler import inner, jit
 from .philox import unit
 
 SQRT_2 = float(np.sqrt(2))
@@ -33,7 +33,7 @@ def normal(words: Any, numbers: Any) -> None:
         numbers[i] = radius * _cos_turns(unit(words[2 * i + 1]))
 
 
-@jit
+@inner
 def _log(v: Any) -> Any:
     """Return the natural logarithm of a normal float64: of the exponent and, by atanh, of the mantissa."""
     bits = np.float64(v).view(np.int64)
@@ -49,7 +49,7 @@ def _log(v: Any) -> Any:
     return exponent * LN_2 + 2.0 * s * series
 
 
-@jit
+@inner
 def _cos_turns(u: Any) -> Any:
     """Return cos(2 pi u) for u in [0, 1]: a cosine or sine of at most an eighth of a turn."""
     quarter = np.floor(4.0 * u + 0.5)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gpu_stackcorr.moments import INT64_PIXELS, IntegerSums, Moments
 
 from .cells import Grid
-from .compiler import borrowing, jit
+from .compiler import inner, jit
 from .merging import merge_blocks
 from .parallel import cut, run
 
@@ -142,7 +142,7 @@ def _add_cells(cells, wholes, first, last) -> None:  # type: ignore[no-untyped-d
             wholes[which][pair, 0] = _sum(cells[which][pair])
 
 
-@borrowing
+@inner
 def _sum(numbers):  # type: ignore[no-untyped-def]
     """Return a sum of integers: in a function of its own, where LLVM makes vectors of it."""
     total = np.int64(0)
@@ -151,7 +151,7 @@ def _sum(numbers):  # type: ignore[no-untyped-def]
     return total
 
 
-@borrowing
+@inner
 def _nearest_mean(total, count):  # type: ignore[no-untyped-def]
     """Return the integer nearest to a mean of fewer than 2^31 pixels.
 

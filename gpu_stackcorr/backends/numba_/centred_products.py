@@ -13,7 +13,7 @@ import numpy as np
 from gpu_stackcorr.backends.base import Array
 
 from .centred_sums import ask_for
-from .compiler import REASSOCIATED, borrowing, jit
+from .compiler import inner, jit, reassociated
 from .cross_blocks import Part, subtract_valid
 from .flat_images import flatten, is_flat
 from .products import add_products
@@ -93,7 +93,7 @@ def add_centred_blocks(  # type: ignore[no-untyped-def]
         add_products(packed[0][:number], packed[len(packed) - 1][:number], end, upper, products)
 
 
-@borrowing
+@inner
 def _centre_row(values: Any, first: Any, apart: Any, rows: Any, columns: Any, count: Any, packed: Any) -> Any:
     """Write a row less its mean, in two passes; return the mean and the sum of squares.
 
@@ -113,7 +113,7 @@ def _centre_row(values: Any, first: Any, apart: Any, rows: Any, columns: Any, co
     return mean + left / count, squares
 
 
-@borrowing
+@inner
 def _centre_valid(
     values: Any, first: Any, apart: Any, rows: Any, columns: Any, valid: Any, count: Any, packed: Any
 ) -> Any:
@@ -129,7 +129,7 @@ def _centre_valid(
     return mean + residual, _sum_of_squares(deviations)
 
 
-@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
+@reassociated
 def _sum(values: Any) -> Any:
     """Return the sum of pixels."""
     total = 0.0
@@ -138,7 +138,7 @@ def _sum(values: Any) -> Any:
     return total
 
 
-@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
+@reassociated
 def _subtract_from(values: Any, mean: Any, row: Any) -> Any:
     """Write pixels less a number; return the sums of what is left and of its squares."""
     total, squares = 0.0, 0.0
@@ -150,7 +150,7 @@ def _subtract_from(values: Any, mean: Any, row: Any) -> Any:
     return total, squares
 
 
-@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
+@reassociated
 def _take_valid(values: Any, keep: Any, row: Any) -> Any:
     """Copy the pixels that count, blank the others, and return the sum."""
     total = 0.0
@@ -160,7 +160,7 @@ def _take_valid(values: Any, keep: Any, row: Any) -> Any:
     return total
 
 
-@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
+@reassociated
 def _sum_of_squares(row: Any) -> Any:
     """Return the sum of squares."""
     total = 0.0

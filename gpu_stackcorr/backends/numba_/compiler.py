@@ -20,46 +20,73 @@ from typing import Any
 
 import numba
 from numba.core import event
+from numba.core.registry import CPUDispatcher
 
 logger = logging.getLogger(__name__)
 
-REASSOCIATED = frozenset({"reassoc", "contract", "nsz"})
-"""Freedom to add in the order that vectors ask for. NaN and infinity keep their meaning."""
 
-
-def jit(
-    function: Callable[..., Any] | None = None, *, fastmath: frozenset[str] = frozenset(), borrows: bool = False
-) -> Any:
+def jit(function: Callable[..., Any]) -> Any:
     """Compile a function on its first call with new types, and keep the machine code on disk.
 
     The code lies in ``NUMBA_CACHE_DIR``, in the package's own folder, or in the user's cache folder where that is not
     writable; where none is, it lives as long as the process.
     """
-    if function is None:
-        return lambda decorated: jit(decorated, fastmath=fastmath, borrows=borrows)
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": set(fastmath) or False,
-        "_nrt": not borrows,  # Numba's runtime, which counts references
-    }
-    try:
-        compiled: Any = numba.njit(function, cache=True, **options)
-        # Numba looks at the file of the function alone, and would go on with old code of what that calls elsewhere.
-        compiled._cache._cache_file._source_stamp = _source_stamp()
-    except RuntimeError as error:
-        logger.info("compiled code is not kept on disk: %s", error)
-        compiled = numba.njit(function, **options)
-    return compiled
+    return _compiled(function, borrows=False)
 
 
 def borrowing(function: Callable[..., Any]) -> Any:
-    """Compile a function that neither makes arrays nor returns any, and calls none that does.
+    """Do the same with a function that neither makes arrays nor returns any, and calls none that does.
 
     Numba then does not count who holds an array. Counting took 0.15 microseconds a row of a warp, where 1024 samples
     at order 1 take 0.6 (a core of a Zen 5).
     """
-    return jit(function, borrows=True)
+    return _compiled(function, borrows=True)
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """Compile such a function for others to call: with what Python needs to call it, a first use takes a tenth longer.
+
+    It cannot write to a slice of an array as a whole either, for which Numba asks for what counts.
+    """
+    return _Inner(function, targetoptions=_options(borrows=True))
+
+
+def reassociated(function: Callable[..., Any]) -> Any:
+    """Do the same with one that may add in the order that vectors ask for. NaN and infinity keep their meaning."""
+    return _Inner(function, targetoptions=_options(borrows=True, fastmath={"reassoc", "contract", "nsz"}))
+
+
+class _Inner(CPUDispatcher):
+    """A function that compiled ones call. To Python, which has no way into the machine code, it is what it was."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.py_func(*arguments)
+
+
+def _options(*, borrows: bool, fastmath: set[str] | bool = False) -> dict[str, Any]:
+    """Return how Numba is to compile; `_nrt` is what counts who holds an array."""
+    return {
+        "nopython": True,
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": fastmath,
+        "_nrt": not borrows,
+        "no_cfunc_wrapper": True,
+        "no_cpython_wrapper": True,
+    }
+
+
+def _compiled(function: Callable[..., Any], *, borrows: bool) -> Any:
+    """Return a function that Python calls."""
+    options = _options(borrows=borrows) | {"no_cpython_wrapper": False}
+    try:
+        compiled: Any = numba.jit(function, cache=True, **options)
+        # Numba looks at the file of the function alone, and would go on with old code of what that calls elsewhere.
+        compiled._cache._cache_file._source_stamp = _source_stamp()
+    except RuntimeError as error:
+        logger.info("compiled code is not kept on disk: %s", error)
+        compiled = numba.jit(function, **options)
+    return compiled
 
 
 @cache

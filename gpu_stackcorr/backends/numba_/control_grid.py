@@ -19,7 +19,7 @@ from gpu_stackcorr.control_grids import PREFILTER, TAPS, ControlGrid, Taps
 from gpu_stackcorr.random_fields import whole_box
 
 from .boundary import MIRROR
-from .compiler import jit
+from .compiler import inner, jit
 from .gaussian import Pass, smooth_floats
 from .parallel import cut, run
 from .random_field import random_field
@@ -165,7 +165,7 @@ def _fill_lines(
             done, y = done + stop - y, stop
 
 
-@jit
+@inner
 def _add_four(a: Any, b: Any, c: Any, d: Any, weights: Any, at: Any, lines: Any) -> None:
     """Fill lines with the sum of four others, each times its weight of a line, from number `at` on."""
     for k in range(len(lines)):

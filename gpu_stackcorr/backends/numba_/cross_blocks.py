@@ -16,7 +16,7 @@ import numpy as np
 
 from gpu_stackcorr.backends.base import Array
 
-from .compiler import REASSOCIATED, jit
+from .compiler import inner, jit, reassociated
 from .parallel import cut
 
 
@@ -131,13 +131,13 @@ def prepare_integers(packed: Any, valid: Any, length: int, end: int, flip: Any, 
 # A loop in a function of its own is made of vectors: inside of the other loops it was not, and took 5 times as long.
 
 
-@jit
+@inner
 def _flip(row: Any, flip: Any) -> None:
     for k in range(row.size):
         row[k] ^= flip
 
 
-@jit
+@inner
 def _flip_valid(row: Any, keep: Any, flip: Any) -> None:
     for k in range(row.size):
         row[k] = row[k] ^ flip if keep[k] else row.dtype.type(0)
@@ -151,13 +151,13 @@ def flip_bytes(packed: Any, count: int, end: int, flipped: Any) -> None:
             _flip_into(packed[block, n, :end], flipped[block, n, :end])
 
 
-@jit
+@inner
 def _flip_into(row: Any, flipped: Any) -> None:
     for k in range(row.size):
         flipped[k] = np.int8(row[k] ^ np.uint8(128))
 
 
-@jit
+@inner
 def _sum(row: Any) -> Any:
     """Return the sum of at most 2^15 numbers."""
     total = np.int32(0)
@@ -166,7 +166,7 @@ def _sum(row: Any) -> Any:
     return total
 
 
-@jit
+@inner
 def _sum_squares(row: Any) -> Any:
     total = np.int64(0)
     for k in range(row.size):
@@ -182,7 +182,7 @@ def split_bytes(packed: Any, count: int, end: int, low: Any, high: Any) -> None:
             _split(packed[block, n, :end], low[block, n, :end], high[block, n, :end])
 
 
-@jit
+@inner
 def _split(row: Any, low: Any, high: Any) -> None:
     for k in range(row.size):
         upper = np.int16((np.int32(row[k]) + np.int32(128)) >> np.int32(8))
@@ -220,7 +220,7 @@ def centre(packed: Any, valid: Any, length: int, end: int, counts: Any, means: A
             squares[n] += _float_squares(row)
 
 
-@jit(fastmath=REASSOCIATED, borrows=True)  # type: ignore[untyped-decorator]
+@reassociated
 def subtract_valid(row: Any, keep: Any, value: float) -> Any:
     """Subtract a number where pixels count, blank the others, and return the sum."""
     total = 0.0
@@ -230,7 +230,7 @@ def subtract_valid(row: Any, keep: Any, value: float) -> Any:
     return total
 
 
-@jit(fastmath=REASSOCIATED)  # type: ignore[untyped-decorator]
+@reassociated
 def _float_squares(row: Any) -> Any:
     total = 0.0
     for k in range(row.size):

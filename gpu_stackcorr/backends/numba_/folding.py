@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compiler import jit
+from .compiler import inner
 
 REFLECT, MIRROR, CONSTANT, WRAP, GRID_WRAP, NEAREST, GRID_CONSTANT = range(7)
 
@@ -26,7 +26,7 @@ MODE_CODES = {
 """What compiled loops call SciPy's modes."""
 
 
-@jit
+@inner
 def enter(i: Any, f: Any, n: Any, mode: Any) -> Any:
     """Apply what `mode` does to a position: return its integer part, and whether it is lost."""
     if mode != CONSTANT and mode != WRAP:
@@ -41,7 +41,7 @@ def enter(i: Any, f: Any, n: Any, mode: Any) -> Any:
     return i % period, False
 
 
-@jit
+@inner
 def fold(index: Any, n: Any, mode: Any) -> Any:
     """Return the sample that a tap at `index` takes: 0 to n - 1. (In mode grid-constant its value is replaced.)"""
     if 0 <= index < n:
@@ -61,7 +61,7 @@ def fold(index: Any, n: Any, mode: Any) -> Any:
     return min(max(index, 0), n - 1)  # a a a a | a b c d | d d d d
 
 
-@jit
+@inner
 def nearest(i: Any, f: Any, n: Any, mode: Any) -> Any:
     """Return the index next to a position, not folded yet: a half goes up as the image is read.
 

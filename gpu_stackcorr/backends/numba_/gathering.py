@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from .compiler import borrowing
+from .compiler import inner
 from .splines import spline_weight_rows
 
 
-@borrowing
+@inner
 def linear_sums(source: Any, offsets: Any, strides: Any, fractions: Any, width: Any, ndim: Any, out: Any) -> None:
     """Fill `out` with sums of 2, 4 or 8 taps a sample; `fractions` has three rows, `width` apart."""
     tz, ty, tx = fractions, fractions[width:], fractions[2 * width :]
@@ -58,7 +58,7 @@ def linear_sums(source: Any, offsets: Any, strides: Any, fractions: Any, width: 
         out[x] = total
 
 
-@borrowing
+@inner
 def spline_sums(
     source: Any, offsets: Any, strides: Any, floats: Any, width: Any, ndim: Any, order: Any, out: Any
 ) -> None:
@@ -90,7 +90,7 @@ def spline_sums(
             out[x] = sums[x]
 
 
-@borrowing
+@inner
 def _spline_line(
     source: Any, offsets: Any, delta: Any, sx: Any, weights: Any, width: Any, order: Any, out: Any
 ) -> None:
@@ -104,7 +104,7 @@ def _spline_line(
             out[x] += number(source[np.uint64(offsets[x] + shift)]) * row[x]
 
 
-@borrowing
+@inner
 def _cubic_line(source: Any, offsets: Any, delta: Any, sx: Any, weights: Any, width: Any, out: Any) -> None:
     """Do the same for the four taps of order 3, in one pass: 1.5 times as fast."""
     number = out.dtype.type
@@ -118,7 +118,7 @@ def _cubic_line(source: Any, offsets: Any, delta: Any, sx: Any, weights: Any, wi
         out[x] = total
 
 
-@borrowing
+@inner
 def _weigh(values: Any, weight: Any, first: Any, out: Any) -> None:
     """Add values times weight to `out`, which holds nothing yet where this is the `first`."""
     if first:

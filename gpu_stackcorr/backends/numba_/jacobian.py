@@ -22,7 +22,7 @@ from gpu_stackcorr.backends.numpy_.interpolation import boxes
 from gpu_stackcorr.random_fields import grow_box, whole_box
 from gpu_stackcorr.threads import allowed_threads
 
-from .compiler import borrowing, jit
+from .compiler import inner, jit
 from .flat_images import flatten, is_flat
 from .parallel import cut, run
 from .volume_folds import fold_volume, highest_key, of_key
@@ -186,7 +186,7 @@ def fold_rows(field, first, last):  # type: ignore[no-untyped-def]
     return lowest.min(), total
 
 
-@borrowing
+@inner
 def determinants(field, row, x, count, work) -> None:  # type: ignore[no-untyped-def]
     """Write the determinants of `count` voxels of a row of a box from `x` on into working memory, at FOUND."""
     sizes, strides, starts, stops = field.sizes, field.strides, field.starts, field.stops
@@ -218,7 +218,7 @@ def determinants(field, row, x, count, work) -> None:  # type: ignore[no-untyped
         of_three(work, count)
 
 
-@borrowing
+@inner
 def of_plane(field, place, above, below, scale, x, count, work) -> None:  # type: ignore[no-untyped-def]
     """Write the determinants of a plane of which rows and columns move: the usual case, for which one loop does."""
     values, length, (_, half, one) = field.values, field.sizes[3], field.numbers
@@ -232,7 +232,7 @@ def of_plane(field, place, above, below, scale, x, count, work) -> None:  # type
     plane_piece(values, a + first, b + first, rows, (single, single, half), one, work, first, count - first - last)
 
 
-@borrowing
+@inner
 def plane_piece(values, a, b, rows, columns, one, work, to, count) -> None:  # type: ignore[no-untyped-def]
     """Write `count` determinants; `a` and `b` are where the components begin.
 
@@ -250,13 +250,13 @@ def plane_piece(values, a, b, rows, columns, one, work, to, count) -> None:  # t
         work[target + i] = aa * bb - ab * ba
 
 
-@borrowing
+@inner
 def places(a, b, c, d):  # type: ignore[no-untyped-def]
     """Return four places as unsigned integers."""
     return np.uint64(a), np.uint64(b), np.uint64(c), np.uint64(d)
 
 
-@borrowing
+@inner
 def along_row(field, here, x, count, add, work, target) -> None:  # type: ignore[no-untyped-def]
     """Write the differences along a row, from its voxel `x` on."""
     _, half, one = field.numbers
@@ -271,7 +271,7 @@ def along_row(field, here, x, count, add, work, target) -> None:  # type: ignore
     difference(field.values, here + 1, here - 1, half, add, work, target + first, count - first - last)
 
 
-@borrowing
+@inner
 def difference(values, above, below, scale, add, work, target, count) -> None:  # type: ignore[no-untyped-def]
     """Write ``(values[above] - values[below]) * scale + add`` of `count` voxels."""
     a, b, to = np.uint64(above), np.uint64(below), np.uint64(target)
@@ -279,14 +279,14 @@ def difference(values, above, below, scale, add, work, target, count) -> None:  
         work[to + x] = (values[a + x] - values[b + x]) * scale + add
 
 
-@borrowing
+@inner
 def of_two(work, count) -> None:  # type: ignore[no-untyped-def]
     """Write the determinants of matrices of two rows."""
     for x in range(np.uint64(count)):
         work[FOUND + x] = work[x] * work[x + AT[3]] - work[x + AT[1]] * work[x + AT[2]]
 
 
-@borrowing
+@inner
 def of_three(work, count) -> None:  # type: ignore[no-untyped-def]
     """Write the determinants of matrices of three rows."""
     for x in range(np.uint64(count)):

@@ -17,7 +17,7 @@ import numpy as np
 from gpu_stackcorr.backends.base import Array
 
 from .boundary import sample_at
-from .compiler import jit
+from .compiler import inner, jit
 from .fir import GRAIN, filter_row
 from .fir_blocks import BLOCK, LANES, filter_block
 from .transposing import transpose
@@ -93,7 +93,7 @@ def tiles_side_by_side(shape: tuple[int, int, int]) -> int:
     return -(-batch // LANES) if side == 1 else batch * -(-side // LANES)
 
 
-@jit
+@inner
 def _tile(shape: Any, tile: Any) -> Any:
     """Return where the first sample of a tile lies, and how many lines it has."""
     batch, length, side = shape
@@ -104,7 +104,7 @@ def _tile(shape: Any, tile: Any) -> Any:
     return (tile // across) * length * side + column, min(LANES, side - column)
 
 
-@jit
+@inner
 def _read_positions(source: Any, start: Any, stop: Any, length: Any, side: Any, width: Any, window: Any) -> None:
     """Copy some positions of `width` lines to rows of LANES."""
     if side == 1:
@@ -114,7 +114,7 @@ def _read_positions(source: Any, start: Any, stop: Any, length: Any, side: Any, 
         _copy(source[position * side :], window[(position - start) * LANES :], width)
 
 
-@jit
+@inner
 def _write_positions(
     sums: Any, target: Any, scale: Any, start: Any, stop: Any, length: Any, side: Any, width: Any
 ) -> None:
@@ -182,7 +182,7 @@ def filter_rows(
                 _copy_times(scale, sums[(piece - tile * together) * pitch :], smooth, (end - begin - start) * side)
 
 
-@jit
+@inner
 def _find_borders(begin: Any, end: Any, shape: Any, mode: Any, before: Any, after: Any) -> None:
     """Find where on a line the samples before and after a piece come from; -1 for a constant."""
     _, length, side = shape
@@ -194,13 +194,13 @@ def _find_borders(begin: Any, end: Any, shape: Any, mode: Any, before: Any, afte
         after[c] = -1 if at < 0 else at * side + c % side
 
 
-@jit
+@inner
 def _read_border(line: Any, places: Any, cval: Any, row: Any) -> None:
     for c in range(places.size):
         row[c] = cval if places[c] < 0 else line[places[c]]
 
 
-@jit
+@inner
 def _read_row(
     line: Any, start: Any, end: Any, is_first: Any, side: Any, segment: Any, reach: Any, window: Any, beyond: Any
 ) -> None:
@@ -220,14 +220,14 @@ def _read_row(
         _copy(beyond[(ready - end) * side :], room, (stop + radius - ready) * side)
 
 
-@jit
+@inner
 def _copy_times(scale: Any, source: Any, target: Any, count: Any) -> None:
     """Copy what was filtered, times `scale`."""
     for k in range(count):
         target[k] = source[k] * scale
 
 
-@jit
+@inner
 def _copy(source: Any, target: Any, count: Any) -> None:
     """Copy from the front on: `target` may lie before `source` in the same memory."""
     for k in range(count):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiler import borrowing, jit
+from .compiler import inner, jit
 
 _VALUES = 6
 """Of a part: count, means of x and y, centred sums of xx, yy and xy."""
@@ -44,7 +44,7 @@ def merge_blocks(  # type: ignore[no-untyped-def]
             whole[value, n] = cells[0, value]
 
 
-@borrowing
+@inner
 def _merge_cells(blocks, row_cells, column_cells, parts, cells) -> None:  # type: ignore[no-untyped-def]
     """Write the parts that the blocks of each cell merge to."""
     cell, columns = np.int64(0), column_cells[-1]
@@ -60,14 +60,14 @@ def _merge_cells(blocks, row_cells, column_cells, parts, cells) -> None:  # type
             cell += 1
 
 
-@borrowing
+@inner
 def _copy(source, n, target, m) -> None:  # type: ignore[no-untyped-def]
     """Write a part elsewhere; an assignment of rows would take Numba three seconds."""
     for value in range(_VALUES):
         target[m, value] = source[n, value]
 
 
-@borrowing
+@inner
 def _merge_neighbours(parts, length) -> None:  # type: ignore[no-untyped-def]
     """Merge parts (length, 6) into the first: neighbour with neighbour, over and over."""
     while length > 1:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiler import jit
+from .compiler import inner
 
 BLOCKS = 128
 """Blocks drawn together: 4 KB of words, and as much again for the rounds. Twice as many win 2 %, half lose 7 %."""
@@ -38,7 +38,7 @@ FROM_2_31 = np.uint64(0x41E0000000000000)
 FROM_HALF = np.uint64(0x3FE0000000000000)
 
 
-@jit
+@inner
 def draw(words: Any, planes: Any, counter: Any, key0: Any, key1: Any) -> None:
     """Fill `words` with the blocks from `counter` on; both arrays are uint64, of one length, at most 4 * BLOCKS."""
     n = words.size // WORDS
@@ -54,7 +54,7 @@ def draw(words: Any, planes: Any, counter: Any, key0: Any, key1: Any) -> None:
         words[4 * i + 3] = c3[i]
 
 
-@jit
+@inner
 def _first_two_rounds(c0: Any, c1: Any, c2: Any, c3: Any, counter: Any, key0: Any, key1: Any) -> None:
     """Begin at the blocks (counter + i, 0, 0, 0), which spares two of the four multiplications."""
     same_high, same_low = _multiply(MULTIPLIER[0], key0)  # the first round leaves key0 in the first word of all blocks
@@ -68,7 +68,7 @@ def _first_two_rounds(c0: Any, c1: Any, c2: Any, c3: Any, counter: Any, key0: An
         c3[i] = same_low
 
 
-@jit
+@inner
 def _round(c0: Any, c1: Any, c2: Any, c3: Any, key0: Any, key1: Any) -> None:
     """Send all blocks through one round."""
     for i in range(c0.size):
@@ -80,7 +80,7 @@ def _round(c0: Any, c1: Any, c2: Any, c3: Any, key0: Any, key1: Any) -> None:
         c3[i] = low0
 
 
-@jit
+@inner
 def _multiply(a: Any, b: Any) -> Any:
     """Return the high and the low 64 bits of the product of two uint64."""
     a_low, a_high, b_low, b_high = a & LOW, a >> HALF, b & LOW, b >> HALF
@@ -90,7 +90,7 @@ def _multiply(a: Any, b: Any) -> Any:
     return a_high * b_high + (middle >> HALF) + (other >> HALF), (other << HALF) | (low & LOW)
 
 
-@jit
+@inner
 def unit(word: Any) -> Any:
     """Return ``(word >> 11) * 2^-53``, the float64 on [0, 1) that NumPy makes of a word.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiler import borrowing
+from .compiler import inner
 
 OUTSIDE = 2.0
 """A fraction that is none. Comparing in floating point leaves NaN and infinity outside without a question."""
@@ -21,7 +21,7 @@ REACH = 1 << 22
 """Floors up to here, and the numbers of samples in a row added, are exact in float32; beyond, samples go one by one."""
 
 
-@borrowing
+@inner
 def place_row(
     displacement: Any,
     along: Any,
@@ -66,7 +66,7 @@ def place_row(
     return np.int64(count)
 
 
-@borrowing
+@inner
 def _go_to_knots(stride: Any, offsets: Any, fractions: Any) -> None:
     """Splines of even order have their knots between the samples: count fractions from there; OUTSIDE stays above 1."""
     half = fractions.dtype.type(0.5)

@@ -19,7 +19,7 @@ import numpy as np
 
 from gpu_stackcorr.backends.base import Array
 
-from .compiler import borrowing
+from .compiler import inner
 from .gathering import linear_sums, spline_sums
 from .placing import REACH, place_row
 from .single_samples import copy_sample, interpolate_sample
@@ -52,7 +52,7 @@ def working_memory(order: int, dtype: type[np.floating[Any]]) -> tuple[Array, Ar
     return offsets, np.empty(SINGLE + rows * CHUNK, dtype), np.empty(CHUNK, dtype)
 
 
-@borrowing
+@inner
 def _place(grid: Any, start: Any, along: Any, moves: Any, part: Any, order: Any, offsets: Any, floats: Any) -> Any:
     """Fill offsets and fractions of a row; return whether some samples may be inside, and how many are outside.
 
@@ -74,7 +74,7 @@ def _place(grid: Any, start: Any, along: Any, moves: Any, part: Any, order: Any,
     return most < width, some
 
 
-@borrowing
+@inner
 def _list_outside(fractions: Any, width: Any, ndim: Any, numbers: Any) -> Any:
     """List the samples of a row that are outside along any axis, without a branch, and return how many there are."""
     count = 0
@@ -85,7 +85,7 @@ def _list_outside(fractions: Any, width: Any, ndim: Any, numbers: Any) -> Any:
     return count
 
 
-@borrowing
+@inner
 def _interpolate_outside(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, count: Any, order: Any, mode: Any, cval: Any,
     memory: Any,
@@ -99,7 +99,7 @@ def _interpolate_outside(
         values[part[2] + x] = interpolate_sample(source, grid, at, d, order, mode, cval, offsets, floats)
 
 
-@borrowing
+@inner
 def _displacement(moves: Any, x: Any, offsets: Any) -> Any:
     """Return the displacement of one sample; note where it is lost, which no sample can be that is inside."""
     d = np.float64(moves[0][x]), np.float64(moves[1][x]), np.float64(moves[2][x])
@@ -108,7 +108,7 @@ def _displacement(moves: Any, x: Any, offsets: Any) -> Any:
     return d
 
 
-@borrowing
+@inner
 def linear_row(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, mode: Any, cval: Any, memory: Any
 ) -> None:
@@ -125,13 +125,13 @@ def linear_row(
         _interpolate_outside(source, grid, start, along, moves, part, outside, 1, mode, cval, memory)
 
 
-@borrowing
+@inner
 def _has_windows(grid: Any, size: Any, itemsize: Any) -> Any:
     """Whether neighbours along x lie side by side, and a row of numbers of a size fills a window."""
     return grid[2][2] == 1 and size * itemsize >= WINDOW_BYTES
 
 
-@borrowing
+@inner
 def _linear_windows(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, out: Any, offsets: Any
 ) -> Any:
@@ -153,7 +153,7 @@ def _linear_windows(
     return _list_bits(offsets, part[1], moves[2].itemsize) if windows else 0
 
 
-@borrowing
+@inner
 def _cubic_windows(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, out: Any, offsets: Any
 ) -> Any:
@@ -165,7 +165,7 @@ def _cubic_windows(
     return _list_bits(offsets, part[1], moves[2].itemsize) if windows else 0
 
 
-@borrowing
+@inner
 def _copied_windows(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, out: Any, offsets: Any
 ) -> Any:
@@ -184,7 +184,7 @@ def _copied_windows(
     return _list_bits(offsets, part[1], moves[2].itemsize) if windows else 0
 
 
-@borrowing
+@inner
 def _window_bounds(grid: Any, start: Any, order: Any) -> Any:
     """Return where the first tap of a row lies, the least and greatest floors inside, and whether there are any."""
     origin, shape, strides, margin, ndim = grid
@@ -199,7 +199,7 @@ def _window_bounds(grid: Any, start: Any, order: Any) -> Any:
     return first, (z0, y0, x0), (z1, y1, x1), some_inside
 
 
-@borrowing
+@inner
 def _floors_inside(position: Any, n: Any, stride: Any, margin: Any, order: Any) -> Any:
     """Return the least and the greatest floor of a displacement with which all taps along an axis are inside."""
     reach = min(REACH, FARTHEST_OFFSET // max(1, abs(stride)))
@@ -207,7 +207,7 @@ def _floors_inside(position: Any, n: Any, stride: Any, margin: Any, order: Any) 
     return max(before - margin - position, -reach), min(n - 1 - after + margin - position, reach)
 
 
-@borrowing
+@inner
 def _list_all(offsets: Any, width: Any) -> Any:
     """List all samples of a row, and return how many there are."""
     for x in range(width):
@@ -215,7 +215,7 @@ def _list_all(offsets: Any, width: Any) -> Any:
     return width
 
 
-@borrowing
+@inner
 def _list_bits(offsets: Any, size: Any, itemsize: Any) -> Any:
     """List the samples of a row whose bits are set, those of the last window once; return how many there are."""
     lanes = WINDOW_BYTES // itemsize
@@ -234,7 +234,7 @@ def _list_bits(offsets: Any, size: Any, itemsize: Any) -> Any:
     return count
 
 
-@borrowing
+@inner
 def spline_row(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, order: Any, mode: Any, cval: Any, memory: Any
 ) -> None:
@@ -251,7 +251,7 @@ def spline_row(
         _interpolate_outside(source, grid, start, along, moves, part, outside, order, mode, cval, memory)
 
 
-@borrowing
+@inner
 def copy_row(
     source: Any, grid: Any, start: Any, along: Any, moves: Any, part: Any, mode: Any, fill: Any, memory: Any, out: Any
 ) -> None:
@@ -270,7 +270,7 @@ def copy_row(
         out[part[2] + x] = copy_sample(source, grid, at, _displacement(moves, part[0] + x, offsets), mode, fill)
 
 
-@borrowing
+@inner
 def write_row(values: Any, target: Any, rounded: Any, limits: Any) -> None:
     """Write `values` to a row of the result: as they are, or `rounded` to integers."""
     if rounded:
@@ -280,7 +280,7 @@ def write_row(values: Any, target: Any, rounded: Any, limits: Any) -> None:
         target[x] = target.dtype.type(values[x])
 
 
-@borrowing
+@inner
 def round_row(values: Any, target: Any, limits: Any) -> None:
     """Write `values` to integers: rounded, half away from zero, and clipped to the two `limits`; NaN becomes 0.
 
@@ -292,7 +292,7 @@ def round_row(values: Any, target: Any, limits: Any) -> None:
         _round_to_wide(values, target, limits)
 
 
-@borrowing
+@inner
 def _round_to_narrow(values: Any, target: Any, limits: Any) -> None:
     """Do it by way of 32-bit integers, which hold the limits: 176 ns for 1024 samples, else 280 (a core of a Zen 4)."""
     number = target.dtype.type
@@ -305,7 +305,7 @@ def _round_to_narrow(values: Any, target: Any, limits: Any) -> None:
         target[x] = number(np.int32(v if v < high else high))
 
 
-@borrowing
+@inner
 def _round_to_wide(values: Any, target: Any, limits: Any) -> None:
     """Do it by comparison: as floats the widest limits are 2^63 and 2^64, where not to be below is too much."""
     number = target.dtype.type

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiler import borrowing
+from .compiler import inner
 from .folding import GRID_CONSTANT, enter, fold, nearest
 from .splines import MOST_TAPS, spline_weights
 
@@ -22,7 +22,7 @@ REPLACED = -(2**63)
 """Stands for the offset of a tap whose value is `cval`."""
 
 
-@borrowing
+@inner
 def split(d: Any) -> Any:
     """Return floor and fraction of a displacement, and whether it is lost: -1e-17 is 0 + 0.0, not -1 + 1.0."""
     if not abs(d) < FARTHEST:
@@ -34,7 +34,7 @@ def split(d: Any) -> Any:
     return i, f, False
 
 
-@borrowing
+@inner
 def place(position: Any, d: Any, n: Any, mode: Any) -> Any:
     """Return where a position plus displacement is after what the mode does to it: integer, fraction, whether lost."""
     i, f, lost = split(d)
@@ -44,7 +44,7 @@ def place(position: Any, d: Any, n: Any, mode: Any) -> Any:
     return i, f, lost
 
 
-@borrowing
+@inner
 def _offset(index: Any, n: Any, stride: Any, mode: Any) -> Any:
     """Return the offset of a tap along an axis, folded into the image, or REPLACED."""
     if mode == GRID_CONSTANT and not 0 <= index < n:
@@ -52,7 +52,7 @@ def _offset(index: Any, n: Any, stride: Any, mode: Any) -> Any:
     return np.int64(fold(index, n, mode) * stride)
 
 
-@borrowing
+@inner
 def interpolate_sample(
     source: Any, grid: Any, at: Any, moves: Any, order: Any, mode: Any, cval: Any, taps: Any, weights: Any
 ) -> Any:
@@ -95,7 +95,7 @@ def interpolate_sample(
     return total
 
 
-@borrowing
+@inner
 def copy_sample(source: Any, grid: Any, at: Any, moves: Any, mode: Any, fill: Any) -> Any:
     """Return the sample next to one position; `fill` where there is none."""
     offset, shape, strides, _, ndim = grid

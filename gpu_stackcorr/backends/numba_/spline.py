@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gpu_stackcorr.backends.base import Array
 
-from .compiler import jit
+from .compiler import inner, jit
 from .parallel import cut, run
 
 LANES = 32
@@ -152,7 +152,7 @@ def _filter_lines(
         line += lanes
 
 
-@jit
+@inner
 def _copy_rows(lines: Any, n: Any, inner: Any, lanes: Any, gain: Any, block: Any, back: Any) -> None:
     """Copy n rows of `lanes` samples, `inner` apart and multiplied by `gain`, into a block, or that `back`."""
     for i in range(n):
@@ -165,7 +165,7 @@ def _copy_rows(lines: Any, n: Any, inner: Any, lanes: Any, gain: Any, block: Any
                 target[lane] = row[lane] * gain
 
 
-@jit
+@inner
 def _transpose(lines: Any, n: Any, lanes: Any, gain: Any, block: Any, back: Any) -> None:
     """Copy lines, multiplied by `gain`, into a block of one row a sample, or that `back` to lines."""
     for lane in range(lanes):
@@ -196,7 +196,7 @@ def _filter_block(block: Any, n: Any, lanes: Any, ends: Any, sums: Any) -> None:
             row[lane] = pole * (after[lane] - row[lane])
 
 
-@jit
+@inner
 def _sum_rows(block: Any, lanes: Any, rows: Any, weights: Any, sums: Any) -> None:
     """Fill `sums` with a weighted sum of rows of a block."""
     sums[:] = block.dtype.type(0)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compiler import borrowing
+from .compiler import inner
 
 MOST_TAPS = 6
 
 
-@borrowing
+@inner
 def spline_weights(t: Any, order: Any, weights: Any, first: Any) -> None:
     """Fill order + 1 weights, left to right, from index `first`, at a fraction `t` of a knot interval; `order` >= 1."""
     number = weights.dtype.type
@@ -30,7 +30,7 @@ def spline_weights(t: Any, order: Any, weights: Any, first: Any) -> None:
         weights[first] = (one - t) * weights[first] * scale
 
 
-@borrowing
+@inner
 def spline_weight_rows(t: Any, order: Any, rows: Any, width: Any) -> None:
     """Fill `rows` with order + 1 rows of weights, `width` apart, at the fractions of the row `t`."""
     number = rows.dtype.type

@@ -12,14 +12,14 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .compiler import jit
+from .compiler import inner
 from .vectors import I32, load, vector
 
 SQUARE_BYTES = 64
 """Of a side of a square: a vector register of AVX-512, two elsewhere."""
 
 
-@jit
+@inner
 def transpose(source: Any, pitch: Any, target: Any, target_pitch: Any, rows: Any, columns: Any) -> None:
     """Copy `rows` rows of `columns` samples, `pitch` apart, to as many columns of samples `target_pitch` apart.
 

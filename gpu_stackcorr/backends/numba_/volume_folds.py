@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .compiler import jit
+from .compiler import inner, jit
 
 KEYS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
 """The whole numbers that are keys of a dtype."""
@@ -75,14 +75,14 @@ def fold_volume(field, first, last, lowest):  # type: ignore[no-untyped-def]
     return lowest, total
 
 
-@jit
+@inner
 def neighbours(at, size, stride, half, one):  # type: ignore[no-untyped-def]
     """Return how far the voxels after and before lie along an axis, and the factor of their difference."""
     below, above = at > 0, at + 1 < size
     return above * stride, below * stride, half if below and above else one
 
 
-@jit
+@inner
 def fold_piece(values, origins, place, around, one, lowest, count):  # type: ignore[no-untyped-def]
     """Return the least key of `count` voxels of a row, not above `lowest`, and how many of them fold.
 
@@ -109,7 +109,7 @@ def fold_piece(values, origins, place, around, one, lowest, count):  # type: ign
     return lowest, folded
 
 
-@jit
+@inner
 def sides(place, around):  # type: ignore[no-untyped-def]
     """Return where the voxels after and before a place lie, along z, y and x, as unsigned integers."""
     (z, z_, _), (y, y_, _), (x, x_, _) = around

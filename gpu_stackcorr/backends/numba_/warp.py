@@ -20,7 +20,7 @@ import numpy as np
 from gpu_stackcorr.backends.base import SPLINE_PADDING, Array
 from gpu_stackcorr.backends.numpy_.interpolation import boxes, fill_value
 
-from .compiler import borrowing
+from .compiler import borrowing, inner
 from .flat_images import as_bytes, as_words, flatten, in_a_row, is_flat, is_too_large, lift, limits_of
 from .folding import MODE_CODES
 from .margins import margin_of, with_margins
@@ -184,7 +184,7 @@ def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, 
     return not lost
 
 
-@borrowing
+@inner
 def _part(place: Any, row: Any, x: Any, apart: Any) -> Any:
     """Return the position of a part of a row of a block, and where it is among displacements and results.
 
