@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import platform
@@ -169,6 +170,9 @@ assert (numba.cross_moments(slices).xy == numpy.cross_moments(slices).xy).all()
 reals = slices.astype(np.float32)
 for ours, expected in zip(numba.moments([reals[0]], reals), numpy.moments([reals[0]], reals), strict=True):
     np.testing.assert_allclose(ours.ss_xy, expected.ss_xy, rtol=1e-12)
+doubles = slices.astype(np.float64)
+smooth, expected = (backend.gaussian_filter(doubles, [2], axes=[2], mode=["reflect"]) for backend in (numba, numpy))
+assert (smooth == expected).all()
 """
 
 
@@ -181,10 +185,10 @@ def test_a_change_in_one_module_recompiles_what_calls_it(copy):
     """Numba alone looks at the file of the function that is called."""
     folder = copy / "gpu_stackcorr/backends/numba_"
     (folder / "inner.py").write_text(
-        "from .compiler import jit\n\n@jit\ndef inner(x):\n    return x + 1\n", encoding="utf-8"
+        "from .compiler import inner\n\n@inner\ndef next(x):\n    return x + 1\n", encoding="utf-8"
     )
     (folder / "outer.py").write_text(
-        "from .compiler import jit\nfrom .inner import inner\n\n@jit\ndef outer(x):\n    return 10 * inner(x)\n",
+        "from .compiler import jit\nfrom .inner import next\n\n@jit\ndef outer(x):\n    return 10 * next(x)\n",
         encoding="utf-8",
     )
     code = "from gpu_stackcorr.backends.numba_.outer import outer; print(outer(1))"
@@ -222,6 +226,51 @@ def test_other_functions_are_compiled_as_ever():
     exec("def successor(x):\n    return x + 1", made)
     assert made["successor"].__module__ is None
     assert numba.njit(made["successor"])(1) == 2
+
+
+def test_python_may_call_what_only_compiled_code_calls():
+    """Without a wrapper, machine code that was called from there would end the process."""
+    from gpu_stackcorr.backends.numba_.compiler import inner, jit
+
+    def successor(x):
+        return x + 1
+
+    alone = inner(successor)
+
+    def twice(x):
+        return alone(alone(x))
+
+    assert jit(twice)(1) == 3
+    assert alone(1) == 2
+
+
+def test_nobody_looks_for_garbage_while_code_is_compiled():
+    numba = pytest.importorskip("numba")
+
+    class Witness(numba.core.event.Listener):
+        looked = True
+
+        def on_start(self, event):
+            self.looked = gc.isenabled()
+
+        def on_end(self, event):
+            """Have seen enough."""
+
+    def successor(x):
+        return x + 1
+
+    successor.__module__ = f"{parallel.__package__}.successor"
+    compiled, witness = numba.njit(successor), Witness()
+    with numba.core.event.install_listener("numba:compile", witness):
+        compiled(1)
+    assert not witness.looked
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        compiled(1.0)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_nothing_is_said_elsewhere(copy):

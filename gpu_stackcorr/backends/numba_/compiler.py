@@ -10,6 +10,7 @@ type of its own, for which it compiles the function once more, in a quarter of a
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import sys
@@ -96,23 +97,36 @@ def _source_stamp() -> bytes:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).digest()
 
 
-class _Notice(event.Listener):
-    """Says on a terminal, once a process, that code is being compiled."""
+class _Watch(event.Listener):
+    """Says on a terminal, once a process, that code is being compiled; meanwhile nobody looks for garbage.
+
+    Numba makes millions of objects, and to go through them time and again took a tenth of a first use.
+    """
 
     def __init__(self) -> None:
         self.given = False
+        self.collected: list[bool] = []
+        """Whether garbage was looked for when the functions that are being compiled were begun, which nest."""
 
     def on_start(self, event: Any) -> None:
-        function = event.data["dispatcher"].py_func
-        if not (function.__module__ or "").startswith(__package__):  # None where it was made by exec
+        if not _is_ours(event):
             return
+        self.collected.append(gc.isenabled())
+        gc.disable()
+        function = event.data["dispatcher"].py_func
         logger.debug("compiling %s.%s", function.__module__, function.__qualname__)
         if not self.given and sys.stderr is not None and sys.stderr.isatty():
             self.given = True
             print("gpu_stackcorr: compiling for this processor, once; this takes some seconds", file=sys.stderr)
 
     def on_end(self, event: Any) -> None:
-        """Say nothing."""
+        if _is_ours(event) and self.collected.pop():
+            gc.enable()
 
 
-event.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]
+def _is_ours(event: Any) -> bool:
+    """Whether a function of this package is being compiled. One that was made by exec may have no module."""
+    return (event.data["dispatcher"].py_func.__module__ or "").startswith(__package__)
+
+
+event.register("numba:compile", _Watch())  # type: ignore[no-untyped-call]
