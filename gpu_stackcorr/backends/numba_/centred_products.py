@@ -1,7 +1,7 @@
 """Blocks of floats that are read where they lie, centred row by row and multiplied: all blocks of a task in one call.
 
 All pairs of 165 float32 slices of 768 x 1024 took 227 ms on two cores of a Zen 5 where NumPy packed block by block, 163
-in one call, and 142 with pixels asked for ahead: those of an image lie in a page of their own.
+in one call, and 142 with the pixels of the next block asked for: those of an image lie in a page of their own.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .products import add_products
 Place = tuple[int, int, int, int]
 
 BLOCKS_AHEAD, IMAGES_AHEAD = 2, 8
-"""Pixels that are asked for while a row is centred: those of the same image some blocks on, and those of an image some
-images on, which other images have driven out of the cache by then where images lie a multiple of its size apart. To
-pack the above in one thread of a Zen 4 took 67 ms with those of the next block alone, and 40 with both."""
+"""Pixels that are asked for while a row is centred: those of the same image some blocks on, and once more those of an
+image some images on. Where images lie a multiple of a cache's size apart, they have driven each other out of it by
+then. To centre the rows above in one thread of a Zen 4 took 67 ms with the next block alone asked for, 40 with both."""
 
 
 def is_readable(part: Part) -> bool:

@@ -82,7 +82,7 @@ def _is_narrow(y_kind: Any, x_kind: Any) -> bool:
 
 def _accumulators(builder: Any, narrow: bool, bytewise: bool, *, of_y: bool, references: int) -> Accumulators:
     """Return the sums of a run, zero."""
-    lanes = {"y": vector(I32, 16 if bytewise else 8)} if of_y else {}
+    lanes = {"y": vector(I32, 8 if narrow and not bytewise else 16)} if of_y else {}
     for name in (["yy"] if of_y else []) + [f"xy {k}" for k in range(references)]:
         lanes |= {name: vector(I32, 16)} if narrow else {name: vector(I64, 8), f"{name} upper": vector(I64, 8)}
     return Accumulators(builder, **lanes)
@@ -109,7 +109,7 @@ def _add_window(builder: Any, sums: Accumulators, y: Any, xs: list[Any], *, narr
         if narrow:  # two bytes add up in 16 bits
             sums.add("y", sums_of_pairs(builder, sum_of_halves(builder, y), constant(I16, LANES // 2, 1)))
         else:
-            sums.add("y", sum_of_halves(builder, sums_of_pairs(builder, y, constant(I16, LANES, 1))))
+            sums.add("y", sums_of_pairs(builder, y, constant(I16, LANES, 1)))
 
 
 def _add_bytes(builder: Any, sums: Accumulators, y: Any, xs: list[Any], mask: Any) -> None:
