@@ -294,7 +294,7 @@ def round_row(values: Any, target: Any, limits: Any) -> None:
 
 @inner
 def _round_to_narrow(values: Any, target: Any, limits: Any) -> None:
-    """Do it by way of 32-bit integers, which hold the limits: 176 ns for 1024 samples, else 280 (a core of a Zen 4)."""
+    """Do it by way of 32-bit integers, which hold the limits: 1024 bytes in 176 ns, else 274 (a core of a Zen 4)."""
     number = target.dtype.type
     low, high = np.float64(limits[0]), np.float64(limits[1])
     for x in range(target.size):
