@@ -44,7 +44,7 @@ REFERENCE_DPI = 230
 """Of a small figure with as many pixels."""
 
 PNG = {"compress_level": 3}
-"""Half of the time of the usual 6, and for these figures smaller files."""
+"""Of the figures of ``stackcorr demo``: 5.9 MB, where the usual 6 makes 6.4 and takes a tenth longer to save them."""
 
 FONT_SIZE = 10.5
 

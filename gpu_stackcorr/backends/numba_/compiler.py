@@ -46,7 +46,7 @@ def borrowing(function: Callable[..., Any]) -> Any:
 def inner(function: Callable[..., Any]) -> Any:
     """Do the same with such a function that compiled ones alone call: what Python needs to call it is not compiled.
 
-    It cannot write to a slice of an array as a whole either, for which Numba asks for what counts.
+    It cannot copy an array into a slice of another either, for which Numba asks for what counts.
     """
     return _kept(_Inner(function, targetoptions=_options(borrows=True, inner=True)))
 
@@ -98,7 +98,7 @@ def _source_stamp() -> bytes:
 class _Watch(event.Listener):
     """Says on a terminal, once a process, that code is being compiled; meanwhile nobody looks for garbage.
 
-    Numba makes millions of objects, and to go through them time and again took a tenth of a first use.
+    Numba makes millions of objects, and to go through them time and again took a tenth of the time.
     """
 
     def __init__(self) -> None:
