@@ -31,12 +31,12 @@ VECTOR_BITS = 512
 class _Column:
     """Some neighbouring outputs of as many lines as a vector has lanes."""
 
-    def __init__(self, builder: Any, centre: Any, weights: Any, radius: Any) -> None:
-        self.builder, self.weights, self.radius = builder, weights, radius
+    def __init__(self, builder: Any, centre: Any, weights: Any) -> None:
+        self.builder, self.centre, self.weights = builder, centre, weights
         self.real = centre.type.pointee
         self.kind = vector(self.real, VECTOR_BITS // (32 if self.real == F32 else 64))
-        self.centre = centre
-        self.one = splat(builder, hidden(builder, 1.0), self.kind.count) if self._shares_sums() else None
+        shares = self.real == F64 and has_many_registers()
+        self.one = splat(builder, hidden(builder, 1.0), self.kind.count) if shares else None
         first = self._weight(_count(0))
         self.sums = [cgutils.alloca_once(builder, self.kind) for _ in range(OUTPUTS)]
         for k, place in enumerate(self.sums):
@@ -64,7 +64,12 @@ class _Column:
             builder.store(builder.load(place), at).align = 4
 
     def _with_pair(self, total: Any, before: Any, after: Any, weight: Any, *, shared: bool) -> Any:
-        """Return a sum and the weighted sum of two samples."""
+        """Return a sum and the weighted sum of two samples.
+
+        In float64, where products and sums are not fused, a tap takes two sums and one product, and a Zen 4 or 5 has as
+        many units that add as units that multiply. So half of the sums of pairs are `shared` with the latter, as fused
+        products with 1, which have the same bits: 1.8 cycles a vector and tap on a Zen 4, else 2.1.
+        """
         builder = self.builder
         if self.real == F32:
             return multiply_add(builder, builder.fadd(before, after), weight, total, always=False)
@@ -73,14 +78,6 @@ class _Column:
         else:
             pair = builder.fadd(before, after)
         return builder.fadd(total, builder.fmul(pair, weight))
-
-    def _shares_sums(self) -> bool:
-        """Whether half of the sums of pairs are written as fused products with 1, which are the same.
-
-        In float64, where products and sums are not fused, a tap takes two sums and one product, and a Zen 4 or 5 has as
-        many units that add as units that multiply: 1.8 cycles a vector and tap on a Zen 4, else 2.1.
-        """
-        return self.real == F64 and has_many_registers()
 
     def _row(self, row: Any) -> Any:
         """Return the samples so many rows after those of the first output."""
@@ -105,7 +102,7 @@ def _emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         cgutils.for_range_slice(builder, *map(_count, (0, LANES, lanes))) as (line, _),
     ):
         at = builder.add(row, line)
-        column = _Column(builder, builder.gep(first, [at]), weights.data, radius)
+        column = _Column(builder, builder.gep(first, [at]), weights.data)
         rest = builder.srem(radius, _count(TAPS))
         with cgutils.for_range_slice(builder, radius, rest, _count(-TAPS), inc=False) as (outermost, _):
             column.add_pairs(outermost, TAPS)
