@@ -185,10 +185,10 @@ def test_a_change_in_one_module_recompiles_what_calls_it(copy):
     """Numba alone looks at the file of the function that is called."""
     folder = copy / "gpu_stackcorr/backends/numba_"
     (folder / "inner.py").write_text(
-        "from .compiler import inner\n\n@inner\ndef next(x):\n    return x + 1\n", encoding="utf-8"
+        "from .compiler import inner\n\n@inner\ndef after(x):\n    return x + 1\n", encoding="utf-8"
     )
     (folder / "outer.py").write_text(
-        "from .compiler import jit\nfrom .inner import next\n\n@jit\ndef outer(x):\n    return 10 * next(x)\n",
+        "from .compiler import jit\nfrom .inner import after\n\n@jit\ndef outer(x):\n    return 10 * after(x)\n",
         encoding="utf-8",
     )
     code = "from gpu_stackcorr.backends.numba_.outer import outer; print(outer(1))"

@@ -68,5 +68,5 @@ for _command in (report, demo, info, correlate, backends, bench):
 
 def main() -> None:
     """Run the command line; exits with 0, 1 (failed), 2 (usage) or 130 (interrupted)."""
-    atexit.register(gc.freeze)  # as Python ends, it goes through all objects to find garbage: up to 0.7 s
+    atexit.register(gc.freeze)  # else Python looks for garbage as it ends: 0.4 s of a report, 0.65 if it compiled
     app()

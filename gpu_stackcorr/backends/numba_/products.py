@@ -24,7 +24,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .compiler import jit
-from .vectors import byte_products, multiply_add
+from .vectors import I64, byte_products, int64, multiply_add
 
 TILE_ROWS, TILE_COLUMNS = 6, 2
 
@@ -35,8 +35,6 @@ ROW_BYTES = 2048
 
 STRIDE_BYTES = ROW_BYTES + LINE_BYTES
 """From row to row: rows a power of two apart would share the same few places of the cache."""
-
-INT64 = ir.IntType(64)
 
 tools: Any = cgutils
 
@@ -120,14 +118,14 @@ def _add_tile(_typing: Any, left: Any, right: Any, _i: Any, _j: Any, _length: An
         lanes = {8: _Bytes, 16: _Integers, 64: _Floats}[kind.bitwidth](builder)
         stride = STRIDE_BYTES * 8 // kind.bitwidth
         x, y = (
-            builder.gep(array.data, [builder.mul(row, _int(stride))])
+            builder.gep(array.data, [builder.mul(row, int64(stride))])
             for array, row in zip(arrays, args[2:4], strict=False)
         )
         places = [
             [tools.alloca_once_value(builder, ir.Constant(lanes.sum_type, None)) for _ in range(TILE_COLUMNS)]
             for _ in range(TILE_ROWS)
         ]
-        with tools.for_range_slice(builder, _int(0), args[4], _int(lanes.count), intp=INT64) as (k, _):
+        with tools.for_range_slice(builder, int64(0), args[4], int64(lanes.count), intp=I64) as (k, _):
             of_y = [lanes.load(y, k, column * stride) for column in range(TILE_COLUMNS)]
             for row in range(TILE_ROWS):
                 of_x = lanes.load(x, k, row * stride)
@@ -138,15 +136,11 @@ def _add_tile(_typing: Any, left: Any, right: Any, _i: Any, _j: Any, _length: An
         for row in range(0, TILE_ROWS, 2):
             sums = lanes.sum_each([builder.load(place) for pair in places[row : row + 2] for place in pair])
             for k in (0, 1):
-                at = builder.add(builder.mul(builder.add(args[2], _int(row + k)), width), args[3])
+                at = builder.add(builder.mul(builder.add(args[2], int64(row + k)), width), args[3])
                 lanes.add_to(builder.gep(arrays[2].data, [at]), _part(builder, sums, [2 * k, 2 * k + 1]))
         return context.get_dummy_value()
 
     return signature, generate
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(INT64, value)
 
 
 def _pick(builder: Any, one: Any, two: Any, lanes: list[int]) -> Any:
@@ -178,7 +172,7 @@ class _Lanes:
 
     def load(self, start: Any, index: Any, offset: int) -> Any:
         """Return the vector at `start` + `index` + `offset`."""
-        place = self.builder.gep(self.builder.gep(start, [index], inbounds=True), [_int(offset)], inbounds=True)
+        place = self.builder.gep(self.builder.gep(start, [index], inbounds=True), [int64(offset)], inbounds=True)
         return self._aligned(self.builder.load(self.builder.bitcast(place, self.value_type.as_pointer())))
 
     def _aligned(self, access: Any) -> Any:
@@ -240,7 +234,7 @@ class _Integers(_Lanes):
         return self.add(sums, self.add(even, odd))
 
     def wide(self, sums: Any) -> Any:
-        return self.builder.sext(sums, ir.VectorType(INT64, sums.type.count))
+        return self.builder.sext(sums, ir.VectorType(I64, sums.type.count))
 
 
 class _Bytes(_Integers):

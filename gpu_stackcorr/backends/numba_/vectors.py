@@ -40,6 +40,11 @@ def constant(element: ir.Type, lanes: int, value: int) -> Any:
     return ir.Constant(vector(element, lanes), [value] * lanes)
 
 
+def int64(value: int) -> Any:
+    """Return a constant of 64 bits."""
+    return ir.Constant(I64, value)
+
+
 def splat(builder: Any, scalar: Any, lanes: int) -> Any:
     """Return a vector with a scalar in all lanes."""
     kind = vector(scalar.type, lanes)
