@@ -13,9 +13,11 @@ from .compiler import inner, jit, reassociated
 from .vectors import has_many_registers
 
 add_integer_rows, add_many_integer_rows = integer_sums.add_rows, integer_sums.add_many_rows
+add_integer_slices, add_many_integer_slices = integer_sums.add_slices, integer_sums.add_many_slices
 add_integer_products = integer_sums.add_products
 total_y, total_products = integer_sums.total_y, integer_sums.total_products
 add_centred_rows, add_squares = centred_sums.add_rows, centred_sums.add_squares
+add_squares_of_slices = centred_sums.add_squares_of_slices
 add_products, add_many_rows = centred_sums.add_products, centred_sums.add_many_rows
 add_slices, add_many_slices = centred_sums.add_slices, centred_sums.add_many_slices
 _MANY_INTEGERS, _REFERENCES = integer_sums.REFERENCES, centred_sums.REFERENCES
@@ -38,21 +40,16 @@ many slices share, are not asked for: to do so took uint8 1.3 times as long on a
 
 _WORDS = integer_sums.WORDS
 _LANES = centred_sums.WORDS
-_TOGETHER = centred_sums.SLICES if has_many_registers() else 1
+_TOGETHER, _INTEGERS_TOGETHER = (kind.SLICES if has_many_registers() else 1 for kind in (centred_sums, integer_sums))
 _ROWS = centred_sums.ROWS
 
 
-def rows_at_once(widest: int, narrow: bool, references: int) -> int:
+def rows_at_once(widest: int) -> int:
     """Return how many rows of integers to take at once, of blocks of so many windows at most.
 
-    `narrow` says that both images are bytes. In rows of many windows one alone: with four, which are read from memory
-    more slowly, uint8 took 1.1 times as long.
+    In rows of many windows one alone: with four, which are read from memory more slowly, uint8 took 1.1 times as long.
     """
-    if references >= 2:
-        return integer_sums.FEWER_ROWS if narrow else 1
-    if widest >= NARROW_WINDOWS:
-        return 1
-    return integer_sums.ROWS
+    return 1 if widest >= NARROW_WINDOWS else integer_sums.ROWS
 
 
 @inner
@@ -76,27 +73,37 @@ def sum_integers(  # type: ignore[no-untyped-def]
     """
     blocks = len(columns)
     size = _WORDS * (2 + max(references, 1))
-    lanes = np.empty(SLICES * blocks * size, np.int64)
-    y_ahead = _ahead(step, y_place[2], y.itemsize)
+    apart = blocks * size
+    lanes = np.empty(SLICES * apart, np.int64)
+    ahead = _ahead(step, y_place[2], y.itemsize)
     for start in range(part[0], part[1], SLICES):
         stop = min(start + SLICES, part[1])
         for i in range(part[2], part[3]):
             lanes[:] = 0
             for row in range(rows[i], rows[i + 1], step):
-                count, done = min(step, rows[i + 1] - row), 1
+                count, n = min(step, rows[i + 1] - row), start
                 x_at = x_place[0] + row * x_place[2], x_place[2], x_place[1]
-                for n in range(start, stop):
-                    y_at = y_place[0] + n * y_place[1] + row * y_place[2], y_place[2], y_ahead
-                    first = (n - start) * blocks * size
-                    at = first, size, 2 * _WORDS
+                while n < stop:
+                    done, together = 1, _INTEGERS_TOGETHER if n + _INTEGERS_TOGETHER <= stop else 1
+                    y_at = y_place[0] + n * y_place[1] + row * y_place[2], y_place[2], y_place[1], ahead
+                    at = (n - start) * apart, size, 2 * _WORDS, apart
                     if references >= _MANY_INTEGERS:
-                        add_many_integer_rows(y, y_at, x, x_at, count, columns, keep, lanes, at)
                         done = _MANY_INTEGERS
+                        if together > 1:
+                            add_many_integer_slices(y, y_at, x, x_at, count, columns, keep, lanes, at)
+                        else:
+                            add_many_integer_rows(y, y_at, x, x_at, count, columns, keep, lanes, at)
+                    elif together > 1:
+                        add_integer_slices(y, y_at, x, x_at, count, columns, keep, lanes, at)
                     else:
                         add_integer_rows(y, y_at, x, x_at, count, columns, keep, lanes, at)
                     for k in range(done, references):
-                        x_k, at = (x_at[0] + k * x_at[2], x_at[1], x_at[2]), (first, size, (2 + k) * _WORDS)
-                        add_integer_products(y, y_at, x, x_k, count, columns, keep, lanes, at)
+                        x_k = x_at[0] + k * x_at[2], x_at[1], x_at[2]
+                        for m in range(together):
+                            y_m = y_at[0] + m * y_at[2], y_at[1], y_at[2], y_at[3]
+                            own = at[0] + m * apart, size, (2 + k) * _WORDS, apart
+                            add_integer_products(y, y_m, x, x_k, count, columns, keep, lanes, own)
+                    n += together
             height = rows[i + 1] - rows[i]
             for n in range(start, stop):
                 of_band, band_y, band_yy = counts[i], sums_y[n, i], sums_yy[n, i]
@@ -147,7 +154,10 @@ def _add_rows(  # type: ignore[no-untyped-def]
     """Add the sums over some rows of one slice or of those that are taken together, with all references."""
     done = 1
     if references == 0:
-        add_squares(y, y_at, y_shifts, y, y_at, y_shifts, count, columns, keep, lanes, at)
+        if together > 1:
+            add_squares_of_slices(y, y_at, y_shifts, y, y_at, y_shifts, count, columns, keep, lanes, at)
+        else:
+            add_squares(y, y_at, y_shifts, y, y_at, y_shifts, count, columns, keep, lanes, at)
     elif references >= _REFERENCES:
         done = _REFERENCES
         if together > 1:
@@ -187,19 +197,23 @@ def sum_centred(  # type: ignore[no-untyped-def]
         for start in range(part[0], part[1], CENTRED_SLICES):
             stop = min(start + CENTRED_SLICES, part[1])
             if not shifted:
-                for n in range(start, stop):
-                    y_at = _places(y_place, n, rows[i], of_bands, band, ahead)
-                    y_shift[n, i] = lanes[:apart] = 0.0
-                    exists, at = min(rows[i + 1] - rows[i], 1), (0, size, 0, 0)
-                    add_squares(y, y_at, y_shifts, y, y_at, y_shifts, exists, columns, keep, lanes, at)
-                    for j in range(blocks):
-                        y_shift[n, i, j] = _sum_of_lanes(lanes, j * size) / max(columns[j, 1], 1)
+                exists, n = min(rows[i + 1] - rows[i], 1), start
+                while n < stop:
+                    together = _TOGETHER if n + _TOGETHER <= stop else 1
+                    y_at, own = _places(y_place, n, rows[i], of_bands, band, ahead), (zero, size, zero, apart)
+                    y_shift[n : n + together, i] = 0.0
+                    lanes[: together * apart] = 0.0
+                    _add_rows(y, y_at, y_shifts, y, y_at, y_shifts, zero, together, exists, columns, keep, lanes, own)
+                    for m in range(together):
+                        for j in range(blocks):
+                            y_shift[n + m, i, j] = _sum_of_lanes(lanes, m * apart + j * size) / max(columns[j, 1], 1)
+                    n += together
             lanes[: (stop - start) * apart] = 0.0
             for row in range(rows[i], rows[i + 1], step):
                 count, n = min(step, rows[i + 1] - row), start
                 x_at = _places(x_place, zero, row, of_bands, band, zero)
                 while n < stop:
-                    together = _TOGETHER if references > 0 and n + _TOGETHER <= stop else 1
+                    together = _TOGETHER if n + _TOGETHER <= stop else 1
                     y_at = _places(y_place, n, row, of_bands, band, ahead)
                     at = (n - start) * apart, size, 2 * _LANES, apart
                     _add_rows(

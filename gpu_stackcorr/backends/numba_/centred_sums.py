@@ -1,6 +1,6 @@
 """Sums of floating images about a shift, over some rows of the blocks of a grid at a time.
 
-Sixteen lanes of float64, in one order on every processor: products and sums are fused by name, and nothing is added in
+Eight lanes of float64, in one order on every processor: products and sums are fused by name, and nothing is added in
 another order, so that the bits depend on the pixels of the block alone. An image with itself has the same sums of xy,
 xx and yy to the last bit, because the same operations make them. (Without fused products a Zen 3, which adds on two of
 its four units only, takes 1.4 times as long.)
@@ -25,18 +25,14 @@ from .vectors import (
     element,
     load,
     prefetch,
-    some_rows,
+    some_lanes,
     splat,
-    sum_of_halves,
     vector,
     windows,
 )
 
-LANES = 16
-"""Pixels of a window: with eight, the time that a fused product takes would show."""
-
-WORDS = 8
-"""Words of float64 for the lanes of each sum."""
+LANES, WORDS = 16, 8
+"""Pixels of a window, of which two go to each lane of a sum, and words of float64 for those lanes."""
 
 ROWS = 2
 """Rows of a block of float32 that are taken one after the other before the sums go to memory. Ten slices in cells of 64
@@ -45,15 +41,16 @@ pixels took 5 % less than with one row on a Zen 5; of float64, whose rows are lo
 REFERENCES = 4
 """References that `add_many_rows` takes at once, while y is at hand."""
 
-SLICES = 2
-"""Slices that `add_slices` takes at once, while x is at hand: where there are 32 vector registers. Without that, on two
-cores of a Zen 4, one reference took float32 1.2 times and float64 1.4 times as long (in the second cache), four 1.25
-times (from memory)."""
+SLICES = 4
+"""Slices that `add_slices` takes at once, while x is at hand: where there are 32 vector registers, of which their sums
+need 24 with four references. With two, whose sums had sixteen lanes, one thread of a Zen 4 took float32 1.35 times as
+long, with four references 1.25 times."""
 
 LINE_BYTES = 64
 """Bytes of a cache line, of which a window has several."""
 
-_VECTOR = vector(F64, LANES)
+_VECTOR, _SUMS = vector(F64, LANES), vector(F64, WORDS)
+_HALVES = range(WORDS), range(WORDS, LANES)
 
 
 class _Image(NamedTuple):
@@ -136,34 +133,32 @@ def _rows(
         if of_y:
             for image in ys:
                 image.ask_for(builder, row, builder.add(first, ahead))
-        deviations = [
-            image.deviations(builder, row, first, shift, mask) for image, shift in zip((*ys, *xs), shifts, strict=True)
+        halves = [
+            [some_lanes(builder, image.deviations(builder, row, first, shift, mask), half) for half in _HALVES]
+            for image, shift in zip((*ys, *xs), shifts, strict=True)
         ]
-        for of_slice, from_y in zip(sums, deviations[:slices], strict=True):
-            if of_y:
-                of_slice.add("y", from_y)
-                of_slice.add_product("yy", from_y, from_y)
-            for k, from_x in enumerate(deviations[slices:]):
-                of_slice.add_product(f"xy {k}", from_y, from_x)
+        for of_slice, y_halves in zip(sums, halves[:slices], strict=True):
+            for part, y_half in enumerate(y_halves):
+                if of_y:
+                    of_slice.add("y", y_half)
+                    of_slice.add_product("yy", y_half, y_half)
+                for k, x_halves in enumerate(halves[slices:]):
+                    of_slice.add_product(f"xy {k}", y_half, x_halves[part])
 
-    def add_rows(numbers: list[Any]) -> None:
-        with blocks_of(context, builder, kinds[7], columns) as block:
-            shifts = [image.shift(builder, block.number) for image in (*ys, *xs)]
-            sums = [Accumulators(builder, **dict.fromkeys(parts, _VECTOR)) for _ in ys]
-            for row in numbers:
-                with windows(builder, block.whole, LANES, rolled=len(numbers) > 1) as first:
-                    add_window(sums, row, builder.add(block.first, first), shifts, None)
-                with builder.if_then(block.is_masked):
-                    mask = load(builder, element(context, builder, kinds[8], keep, block.mask), vector(I64, LANES))
-                    add_window(sums, row, builder.add(block.first, block.rest), shifts, mask)
-            at = builder.add(start, builder.mul(block.number, size))
-            for number, of_slice in enumerate(sums):
-                own = builder.add(at, builder.mul(lanes_apart, ir.Constant(I64, number)))
-                for name, part in parts.items():
-                    address = element(context, builder, kinds[9], lanes, builder.add(own, part))
-                    add_to(builder, address, sum_of_halves(builder, of_slice[name]))
-
-    some_rows(builder, count, (ROWS,), add_rows)
+    with blocks_of(context, builder, kinds[7], columns) as block:
+        shifts = [image.shift(builder, block.number) for image in (*ys, *xs)]
+        sums = [Accumulators(builder, **dict.fromkeys(parts, _SUMS)) for _ in ys]
+        with windows(builder, count, 1) as row:
+            with windows(builder, block.whole, LANES, rolled=True) as first:
+                add_window(sums, row, builder.add(block.first, first), shifts, None)
+            with builder.if_then(block.is_masked):
+                mask = load(builder, element(context, builder, kinds[8], keep, block.mask), vector(I64, LANES))
+                add_window(sums, row, builder.add(block.first, block.rest), shifts, mask)
+        at = builder.add(start, builder.mul(block.number, size))
+        for number, of_slice in enumerate(sums):
+            own = builder.add(at, builder.mul(lanes_apart, ir.Constant(I64, number)))
+            for name, part in parts.items():
+                add_to(builder, element(context, builder, kinds[9], lanes, builder.add(own, part)), of_slice[name])
     return context.get_dummy_value()
 
 
@@ -203,6 +198,9 @@ add_many_slices: Any = intrinsic(_definition(references=REFERENCES, slices=SLICE
 
 add_squares: Any = intrinsic(_definition(references=0))
 """As `add_rows`, the sums of y and yy alone, whatever x is."""
+
+add_squares_of_slices: Any = intrinsic(_definition(references=0, slices=SLICES))
+"""As `add_squares`, for several slices."""
 
 add_products: Any = intrinsic(_definition(of_y=False))
 """As `add_rows`, the sum of xy alone."""

@@ -317,10 +317,9 @@ class _Integers(_Group):
         self, y: _Source, x: _Source, references: int, part: Any, n: int, y_shift: Any, x_shift: Any, *sums: Any
     ) -> None:
         grid, offsets = self.grid, (_offset(y.values), _offset(x.values))
-        step = rows_at_once(grid.widest, y.values.itemsize == x.values.itemsize == 1, references)
         sum_integers(
-            y.values, y.place, x.values, x.place, references, grid.rows, grid.columns, grid.keep, part, step, offsets,
-            self.counts[n], self.x_sums[0][:, n], *sums,
+            y.values, y.place, x.values, x.place, references, grid.rows, grid.columns, grid.keep, part,
+            rows_at_once(grid.widest), offsets, self.counts[n], self.x_sums[0][:, n], *sums,
         )  # fmt: skip
 
     def _hide(self, image: Array, mask: Array, counts: Any, shift: Any) -> Array:

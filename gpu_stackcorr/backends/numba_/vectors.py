@@ -8,7 +8,7 @@ products elsewhere. `byte_products` is the exception.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, reduce
 from typing import Any, NamedTuple
@@ -214,22 +214,6 @@ def blocks_of(context: Any, builder: Any, columns_kind: Any, columns: Any) -> It
         at = builder.gep(fields.data, [builder.mul(loop.index, ir.Constant(I64, 5))])
         first, whole, rest, mask = (builder.load(builder.gep(at, [ir.Constant(I64, i)])) for i in (0, 2, 3, 4))
         yield Block(loop.index, first, whole, rest, mask, builder.icmp_signed(">=", mask, ir.Constant(I64, 0)))
-
-
-def some_rows(builder: Any, count: Any, choices: Sequence[int], emit: Callable[[list[Any]], None]) -> None:
-    """Emit code for `count` rows at once where it is one of some choices, else row by row.
-
-    `emit` takes the numbers of rows.
-    """
-    if not choices:
-        with cgutils.for_range(builder, count, intp=I64) as loop:
-            emit([loop.index])
-        return
-    with builder.if_else(builder.icmp_signed("==", count, ir.Constant(I64, choices[0]))) as (at_once, otherwise):
-        with at_once:
-            emit([ir.Constant(I64, row) for row in range(choices[0])])
-        with otherwise:
-            some_rows(builder, count, choices[1:], emit)
 
 
 @contextmanager
