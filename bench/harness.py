@@ -26,9 +26,13 @@ OURS = "gpu_stackcorr"
 FEWEST_ROUNDS = 3
 
 TURN = 0.05
-"""Seconds of a turn; one that has several calls begins with one that is not timed. The threads of the contestant before
-may still wait busily for more work (those of OpenMP and OpenBLAS do, for milliseconds), and caches hold what it worked
-on: on two cores of a Zen 5 a warp of 1.0 ms took 2.0 where every call came right after one of PyTorch."""
+"""Seconds of a turn."""
+
+SHORT = 0.3
+"""Seconds below which a turn begins with a call that is not timed. The threads of the contestant before may still wait
+busily for more work (those of OpenMP and OpenBLAS do, for milliseconds), and caches hold what it worked on: on two
+cores of a Zen 5 a warp of 1.0 ms took 2.0 where every call came right after one of PyTorch, and on a Zen 4 all pairs of
+float32 305 ms in place of 241."""
 
 LONG_ENOUGH = 20.0
 """Seconds after which a contestant is timed no more, though its rounds be fewer."""
@@ -260,7 +264,7 @@ class _Racer:
 
     def take_turn(self, seconds: float, fewest: int) -> None:
         """Time calls for the length of a turn, or one where that takes longer."""
-        if self.usual < TURN:
+        if self.usual < SHORT:
             self.timed()
         ends = time.perf_counter() + TURN
         while True:

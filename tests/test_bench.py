@@ -73,12 +73,13 @@ def test_a_contestant_that_fails_leaves_the_others_alone():
 
 
 @pytest.mark.parametrize(
-    ("turn", "rounds"),
-    [(0.0, "ab" * 3), (60.0, "aaaa" + "bbbb")],  # a call of a turn of several is not timed
-    ids=["calls that fill a turn", "short calls"],
+    ("turn", "short", "rounds"),
+    [(0.0, 0.0, "ab" * 3), (0.0, 60.0, "aabb" * 3), (60.0, 60.0, "aaaa" + "bbbb")],  # short: one call is not timed
+    ids=["long calls", "calls that fill a turn", "short calls"],
 )
-def test_contestants_take_turns_and_all_have_three_rounds(turn, rounds, monkeypatch):
+def test_contestants_take_turns_and_all_have_three_rounds(turn, short, rounds, monkeypatch):
     monkeypatch.setattr(harness, "TURN", turn)
+    monkeypatch.setattr(harness, "SHORT", short)
     called = []
     contestants = [Contestant(name, lambda name=name: called.append(name)) for name in "ab"]
     rows = harness.race(Case("operation", "case", 1, contestants), seconds=0)

@@ -40,7 +40,8 @@ many slices share, are not asked for: to do so took uint8 1.3 times as long on a
 
 _WORDS = integer_sums.WORDS
 _LANES = centred_sums.WORDS
-_TOGETHER, _INTEGERS_TOGETHER = (kind.SLICES if has_many_registers() else 1 for kind in (centred_sums, integer_sums))
+_TOGETHER = centred_sums.SLICES
+_INTEGERS_TOGETHER = integer_sums.SLICES if has_many_registers() else 1
 _ROWS = centred_sums.ROWS
 
 

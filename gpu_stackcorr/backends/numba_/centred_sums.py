@@ -23,6 +23,7 @@ from .vectors import (
     add_to,
     blocks_of,
     element,
+    has_many_registers,
     load,
     prefetch,
     some_lanes,
@@ -41,10 +42,9 @@ pixels took 5 % less than with one row on a Zen 5; of float64, whose rows are lo
 REFERENCES = 4
 """References that `add_many_rows` takes at once, while y is at hand."""
 
-SLICES = 4
-"""Slices that `add_slices` takes at once, while x is at hand: where there are 32 vector registers, of which their sums
-need 24 with four references. With two, whose sums had sixteen lanes, one thread of a Zen 4 took float32 1.35 times as
-long, with four references 1.25 times."""
+SLICES = 4 if has_many_registers() else 2
+"""Slices that `add_slices` takes at once, while x is at hand, as many as registers hold the sums of. With two, whose
+sums had sixteen lanes, one thread of a Zen 4 took float32 1.35 times as long, with four references 1.25 times."""
 
 LINE_BYTES = 64
 """Bytes of a cache line, of which a window has several."""
