@@ -25,6 +25,7 @@ from .vectors import (
     element,
     has_many_registers,
     load,
+    numbers,
     prefetch,
     some_lanes,
     splat,
@@ -148,7 +149,7 @@ def _rows(
     with blocks_of(context, builder, kinds[7], columns) as block:
         shifts = [image.shift(builder, block.number) for image in (*ys, *xs)]
         sums = [Accumulators(builder, **dict.fromkeys(parts, _SUMS)) for _ in ys]
-        with windows(builder, count, 1) as row:
+        with numbers(builder, count) as row:
             with windows(builder, block.whole, LANES, rolled=True) as first:
                 add_window(sums, row, builder.add(block.first, first), shifts, None)
             with builder.if_then(block.is_masked):

@@ -43,6 +43,7 @@ from .vectors import (
     element,
     int64,
     load,
+    numbers,
     prefetch,
     sum_of_halves,
     sum_of_lanes,
@@ -171,10 +172,10 @@ def _rows(
     def each_window(whole: Any) -> Iterator[tuple[Any, Any]]:
         # The inner loop is the one with more turns in narrow blocks, where each row has one window of bytes.
         if bytewise:
-            with windows(builder, whole, width) as first, windows(builder, count, 1, rolled=True) as row:
+            with windows(builder, whole, width) as first, numbers(builder, count, rolled=True) as row:
                 yield row, first
         else:
-            with windows(builder, count, 1) as row, windows(builder, whole, width, rolled=True) as first:
+            with numbers(builder, count) as row, windows(builder, whole, width, rolled=True) as first:
                 yield row, first
 
     with blocks_of(context, builder, columns_kind, columns) as block:
@@ -183,7 +184,7 @@ def _rows(
             add_window(sums, row, builder.add(block.first, first), None)
         with builder.if_then(block.is_masked):
             mask = load(builder, element(context, builder, keep_kind, keep, block.mask), vector(lane, width))
-            with windows(builder, count, 1) as row:
+            with numbers(builder, count) as row:
                 add_window(sums, row, builder.add(block.first, block.rest), mask)
         at = builder.add(start, builder.mul(block.number, size))
         parts = {"y": int64(0), "yy": int64(WORDS)} if of_y else {}

@@ -217,8 +217,8 @@ def blocks_of(context: Any, builder: Any, columns_kind: Any, columns: Any) -> It
 
 
 @contextmanager
-def windows(builder: Any, count: Any, lanes: int, *, rolled: bool = False) -> Iterator[Any]:
-    """Loop over windows of so many pixels; gives the number of the first pixel of each.
+def numbers(builder: Any, count: Any, *, rolled: bool = False) -> Iterator[Any]:
+    """Loop over the numbers from 0 on, so many.
 
     An empty statement keeps LLVM from unrolling a loop that is to stay `rolled`. Where blocks have one window or two,
     choosing between unrolled copies takes longer than the windows do.
@@ -226,4 +226,11 @@ def windows(builder: Any, count: Any, lanes: int, *, rolled: bool = False) -> It
     with cgutils.for_range(builder, count, intp=I64) as loop:
         if rolled:
             builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], side_effect=True)
-        yield builder.mul(loop.index, ir.Constant(I64, lanes))
+        yield loop.index
+
+
+@contextmanager
+def windows(builder: Any, count: Any, lanes: int, *, rolled: bool = False) -> Iterator[Any]:
+    """Loop over windows of so many pixels; gives the number of the first pixel of each."""
+    with numbers(builder, count, rolled=rolled) as number:
+        yield builder.mul(number, int64(lanes))
