@@ -72,11 +72,9 @@ def sum_integers(  # type: ignore[no-untyped-def]
     and from x; `counts` the pixels of the blocks, and `sums_x` the sums of the references over them. Without references
     pass y as x.
     """
-    blocks = len(columns)
-    size = _WORDS * (2 + max(references, 1))
-    apart = blocks * size
+    blocks, size = len(columns), _WORDS * (2 + max(references, 1))
+    apart, ahead = blocks * size, _ahead(step, y_place[2], y.itemsize)
     lanes = np.empty(SLICES * apart, np.int64)
-    ahead = _ahead(step, y_place[2], y.itemsize)
     for start in range(part[0], part[1], SLICES):
         stop = min(start + SLICES, part[1])
         for i in range(part[2], part[3]):

@@ -74,8 +74,10 @@ _BIAS = 2**31 - 1
 """Makes sums of two products of int16, which lie in (-2^31, 2^31], unsigned."""
 
 
-def _pixels(builder: Any, address: Any, kind: Any) -> Any:
-    """Return a window as int16, uint16 less its offset."""
+def _pixels(builder: Any, address: Any, kind: Any, *, bytewise: bool) -> Any:
+    """Return a window of bytes as it is, else as int16, uint16 less its offset."""
+    if bytewise:
+        return load(builder, address, vector(I8, BYTE_LANES))
     raw = load(builder, address, vector(ir.IntType(kind.bitwidth), LANES))
     if kind.bitwidth == 16:
         return raw if kind.signed else builder.xor(raw, constant(I16, LANES, -32768))
@@ -130,6 +132,20 @@ def _add_bytes(builder: Any, sums: Accumulators, y: Any, xs: list[Any], mask: An
         sums.set(name, byte_products(builder, sums[name], *factors))
 
 
+@contextmanager
+def _each_window(builder: Any, rows: Any, whole: Any, *, bytewise: bool) -> Iterator[tuple[Any, Any]]:
+    """Loop over the whole windows of some rows of a block; gives the row and the first pixel of each.
+
+    The inner loop is the one with more turns in narrow blocks, where each row has one window of bytes.
+    """
+    if bytewise:
+        with windows(builder, whole, BYTE_LANES) as first, numbers(builder, rows, rolled=True) as row:
+            yield row, first
+    else:
+        with numbers(builder, rows) as row, windows(builder, whole, LANES, rolled=True) as first:
+            yield row, first
+
+
 def _rows(
     context: Any, builder: Any, signature: Any, arguments: Any, *, of_y: bool, references: int, slices: int
 ) -> Any:
@@ -150,10 +166,7 @@ def _rows(
     )
 
     def pixels(images: list[Any], kind: Any, place: Any) -> list[Any]:
-        addresses = [builder.gep(image, [place]) for image in images]
-        if bytewise:
-            return [load(builder, address, vector(I8, BYTE_LANES)) for address in addresses]
-        return [_pixels(builder, address, kind.dtype) for address in addresses]
+        return [_pixels(builder, builder.gep(image, [place]), kind.dtype, bytewise=bytewise) for image in images]
 
     def add_window(sums: list[Accumulators], row: Any, first: Any, mask: Any) -> None:
         y_place, x_place = (builder.add(first, builder.mul(row, step)) for step in (y_step, x_step))
@@ -168,19 +181,9 @@ def _rows(
                 own = from_y if mask is None else builder.and_(from_y, mask)
                 _add_window(builder, of_slice, own, from_xs, narrow=narrow)
 
-    @contextmanager
-    def each_window(whole: Any) -> Iterator[tuple[Any, Any]]:
-        # The inner loop is the one with more turns in narrow blocks, where each row has one window of bytes.
-        if bytewise:
-            with windows(builder, whole, width) as first, numbers(builder, count, rolled=True) as row:
-                yield row, first
-        else:
-            with numbers(builder, count) as row, windows(builder, whole, width, rolled=True) as first:
-                yield row, first
-
     with blocks_of(context, builder, columns_kind, columns) as block:
         sums = [_accumulators(builder, narrow, bytewise, of_y=of_y, references=references) for _ in range(slices)]
-        with each_window(block.whole) as (row, first):
+        with _each_window(builder, count, block.whole, bytewise=bytewise) as (row, first):
             add_window(sums, row, builder.add(block.first, first), None)
         with builder.if_then(block.is_masked):
             mask = load(builder, element(context, builder, keep_kind, keep, block.mask), vector(lane, width))
