@@ -21,7 +21,7 @@ from gpu_stackcorr.moments import EXACT_DTYPES, Moments
 from gpu_stackcorr.threads import allowed_threads
 
 from . import centred_sums, integer_sums
-from .block_sums import CENTRED_SLICES, centre_valid, count_valid, fill_invalid, rows_at_once, sum_centred, sum_integers
+from .block_sums import SLICES, centre_valid, count_valid, fill_invalid, rows_at_once, sum_centred, sum_integers
 from .cell_moments import float_moments, integer_moments
 from .cells import Ends, Grid, grid_of
 from .flat_images import as_bytes, flatten, is_flat
@@ -125,7 +125,7 @@ def _sum(groups: list[_Group], slices: Array) -> None:
         wanted = max(wanted, slices.nbytes // SHARED_BYTES)
     tasks = []
     # Slices that are read side by side share the rows of references: a few slices are better cut into bands.
-    together = CENTRED_SLICES if direct else 1
+    together = SLICES if direct else 1
     parts = cut(len(slices), min(wanted, -(-len(slices) // together))) if len(slices) else []
     for part in parts:
         for group in groups:
