@@ -35,6 +35,7 @@ CASES = {
     "flip": lambda: bench_experiments.case("flip", (4, 48, 64)),
     "noise sweep": lambda: bench_experiments.case("noise sweep", (4, 48, 64)),
     "elastic": lambda: bench_experiments.case("elastic", (4, 48, 64)),
+    "elastic, bytes": lambda: bench_experiments.case("elastic", (4, 48, 64), "uint8"),
     "moments of integers": lambda: bench_moments.case("uint8", (5, 64, 80)),
     "moments of floats": lambda: bench_moments.case("float64", (5, 64, 80)),
     "intervals": lambda: bench_intervals.case("uint8", (4, 64, 80)),
