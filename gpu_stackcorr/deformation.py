@@ -263,9 +263,8 @@ def elastic_transform(
     if random_state is None:
         dtype = field_dtype(subject.image.dtype)
         box = whole_box(shape)
-        field = displacement_on(
-            engine, shape, alpha, sigma, seed=seed, index=index, box=box, mode="constant", dtype=dtype, **how
-        )
+        how |= {"seed": seed, "index": index, "box": box, "mode": "constant", "dtype": dtype}
+        field = displacement_on(engine, shape, alpha, sigma, **how, temporary=True)
     else:
         field = _drawn_displacement(engine, shape, alpha, sigma, random_state, **how)
     if not np.any(alpha):

@@ -138,8 +138,12 @@ def displacement_on(
     method: str = "gaussian",
     spacing: float | Sequence[float] = 1.0,
     shared: bool = False,
+    temporary: bool = False,
 ) -> NDArray[Any]:
-    """Return a displacement field where the backend makes it; see `displacement_field`."""
+    """Return a displacement field where the backend makes it; see `displacement_field`.
+
+    It may be `temporary`: see ``Backend.displacement``.
+    """
     alphas, sigmas = scales_in_voxels(alpha, sigma, len(shape), axes, method=method, spacing=spacing, shared=shared)
     fixed = len(shape) - len(sigmas)
     if shared:
@@ -151,7 +155,7 @@ def displacement_on(
     place = seed_or_fresh(seed), _streams([len(shape) - 1 - axis for axis in axes], numbers), shape[fixed:]
     if method == "grid":
         return engine.control_grid(*place, distance=sigmas, **how)
-    return engine.displacement(*place, sigma=sigmas, mode=mode, truncate=TRUNCATE, **how)
+    return engine.displacement(*place, sigma=sigmas, mode=mode, truncate=TRUNCATE, temporary=temporary, **how)
 
 
 def scales_in_voxels(

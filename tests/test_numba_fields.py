@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gpu_stackcorr import elastic_transform
 from gpu_stackcorr.arrays import available_backends, get_backend
 from gpu_stackcorr.backends.base import Backend
 from gpu_stackcorr.random_fields import Axis, Purpose, stream
@@ -13,7 +14,7 @@ from gpu_stackcorr.threads import use_threads
 if not available_backends()["numba"].available:
     pytest.skip(available_backends()["numba"].reason, allow_module_level=True)
 
-from gpu_stackcorr.backends.numba_ import box_muller, philox, random_field, warp_moments
+from gpu_stackcorr.backends.numba_ import box_muller, memory, philox, random_field, warp_moments
 
 numba = get_backend("numba")
 
@@ -119,6 +120,33 @@ def test_displacements_of_any_number(shape, names, alpha):
     kwargs = {"alpha": alpha, "sigma": [1.0] * len(shape)}
     expected = Backend.displacement(numba, 7, names, shape, **kwargs)
     np.testing.assert_array_equal(numba.displacement(7, names, shape, **kwargs), expected)
+
+
+@pytest.mark.parametrize(("shape", "alpha"), [((20, 30), np.ones(2)), ((5, 8, 9), np.array([1.0, 2.0])), ((4,), 3.0)])
+def test_temporary_fields_lie_in_the_memory_of_those_before(shape, alpha):
+    names, kwargs = np.arange(np.size(alpha), dtype=np.uint64), {"alpha": alpha, "sigma": [1.0] * len(shape)}
+    before = numba.displacement(7, names, shape, **kwargs, temporary=True)
+    field = numba.displacement(8, names, shape, **kwargs, temporary=True)
+    assert np.shares_memory(before, field)
+    np.testing.assert_array_equal(field, numba.displacement(8, names, shape, **kwargs))
+
+
+def test_large_temporary_fields_are_not_kept(monkeypatch):
+    monkeypatch.setattr(memory, "KEPT_BYTES", 2399)
+    fields = [
+        numba.displacement(seed, 3, (20, 30), alpha=1.0, sigma=[1.0, 1.0], temporary=True, dtype=np.float32)
+        for seed in (7, 8)
+    ]
+    assert not np.shares_memory(*fields)
+
+
+def test_images_deformed_one_after_the_other_share_nothing():
+    image = np.random.default_rng(0).random((40, 50))
+    first = elastic_transform(image, 10.0, 3.0, seed=1, check_folds=False, backend="numba")
+    copy = first.copy()
+    second = elastic_transform(image, 10.0, 3.0, seed=2, check_folds=False, backend="numba")
+    assert not np.shares_memory(first, second)
+    np.testing.assert_array_equal(first, copy)
 
 
 def test_a_radius_that_needs_much_memory():

@@ -258,22 +258,22 @@ class Backend(ABC):
         mode: str = "constant",
         truncate: float = 4.0,
         dtype: DTypeLike = np.float32,
+        temporary: bool = False,
     ) -> Array:
         """One component of a displacement a stream: uniform noise on [-1, 1), smoothed, times `alpha`.
 
         `alpha` broadcasts against the shape of `stream`; `sigma` has one entry an axis of `shape`. float32 noise is
-        converted to `dtype` and then smoothed. A box equals the same box of the whole to the bit. This composition
-        serves every backend; a fused form replaces it where that pays.
+        converted to `dtype` and then smoothed. A box equals the same box of the whole to the bit. A `temporary` field,
+        dropped before this thread asks for another, may lie in memory that is used again. Fused forms replace this.
         """
+        del temporary
         from gpu_stackcorr.random_fields import grow_box, whole_box
 
         box = whole_box(shape) if box is None else box
-        margin = [int(truncate * s + 0.5) for s in sigma]
-        if mode in ("wrap", "grid-wrap"):  # what lies beyond one border is at the other
-            margin = list(shape)
+        # In modes that wrap, what lies beyond one border is at the other.
+        margin = list(shape) if mode in ("wrap", "grid-wrap") else [int(truncate * s + 0.5) for s in sigma]
         grown, inner = grow_box(box, margin, shape)
-        noise = self.random_field(seed, stream, shape, box=grown)
-        noise = (2 * noise - 1).astype(dtype)
+        noise = (2 * self.random_field(seed, stream, shape, box=grown) - 1).astype(dtype)
         axes = range(noise.ndim - len(shape), noise.ndim)
         smooth = self.gaussian_filter(noise, sigma, axes=axes, mode=[mode] * len(shape), truncate=truncate)
         scale = np.asarray(alpha, dtype).reshape(np.shape(alpha) + (1,) * len(shape))

@@ -182,8 +182,10 @@ class CudaBackend(Backend):
         mode: str = "constant",
         truncate: float = 4.0,
         dtype: DTypeLike = np.float32,
+        temporary: bool = False,
     ) -> Array:
         """See ``Backend.displacement``."""
+        del temporary  # CuPy keeps all memory
         return displacement.displacement(
             self.device,
             seed,

@@ -8,6 +8,7 @@ threads, take the same steps one after the other, each with all threads inside.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from gpu_stackcorr.threads import allowed_threads
 
 from .boundary import MODES
 from .gaussian import LARGEST_RADIUS, filter_radius, gaussian_filter, half_kernel, plane_scratch, smooth_plane
+from .memory import kept
 from .parallel import run
 from .random_field import SYMMETRIC, Layout, fill, fill_box, layout_of
 
@@ -65,6 +67,7 @@ def displacement(
     mode: str = "constant",
     truncate: float = 4.0,
     dtype: DTypeLike = np.float32,
+    temporary: bool = False,
     out: Array | None = None,
 ) -> Array:
     """See ``Backend.displacement``. `out` takes the fields, where many calls share it."""
@@ -75,7 +78,11 @@ def displacement(
     grown, inner = grow_box(box, margin, shape)
     streams = np.asarray(stream, np.uint64)
     scale = np.asarray(alpha, dtype)
-    alone = streams.size and np.broadcast_shapes(scale.shape, streams.shape) == streams.shape
+    count = np.broadcast_shapes(scale.shape, streams.shape)
+    if temporary and out is None:
+        sizes = *count, *(stop - start for start, stop in box)
+        out = kept("field", prod(sizes) * np.dtype(dtype).itemsize).array(sizes, dtype)
+    alone = streams.size and count == streams.shape
     if not (len(shape) == 2 and alone and fits_threads(streams.size)) or max(margin) > LARGEST_RADIUS:
         noise = fill_box(seed, streams, shape, grown, SYMMETRIC, dtype)
         axes = range(streams.ndim, noise.ndim)

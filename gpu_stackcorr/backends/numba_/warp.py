@@ -24,7 +24,7 @@ from .compiler import borrowing, inner
 from .flat_images import as_bytes, as_words, flatten, in_a_row, is_flat, is_too_large, lift, limits_of
 from .folding import MODE_CODES
 from .margins import margin_of, with_margins
-from .memory import Memory
+from .memory import Memory, kept
 from .parallel import run, samples_a_task
 from .rows import CHUNK, LOST, copy_row, linear_row, round_row, spline_row, working_memory
 from .spline import coefficients
@@ -71,8 +71,8 @@ def _warp(
     field = field.transpose(0, *(axis + 1 for axis in (*batch, *axes)))
     field = np.broadcast_to(field, (len(field), *target.shape))
     slices, moving = target.shape[: len(batch)], target.shape[len(batch) :]
-    memory, finite = Memory(), True
     together = prod(slices) if _stays(images, len(batch), order, mode) else max(1, GROUP // prod(moving))
+    memory, finite = kept("margins", together * prod(moving) * image.itemsize), True
     for group in boxes(slices, together):
         source = ready(images[group], len(batch), order, mode, cval, memory)
         finite &= pull(source, field[(slice(None), *group)], target[group], order=order, mode=mode, cval=cval)
