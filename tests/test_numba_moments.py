@@ -102,6 +102,19 @@ def test_views_are_read_where_they_lie(dtype):
         compare([slices[1][::-1], slices[0]], slices)
 
 
+@pytest.mark.parametrize("numbers", [(0, 1, 2), (6, 4, 2, 0), (3, 3), (0, 1, 3), (5,)])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "float32", "float64"])
+def test_references_of_one_stack_are_as_their_copies(dtype, numbers):
+    stack = images((7, 30, 80), dtype)
+    for taken in (stack, stack[:, ::2, 3:70], stack[:, ::-1]):
+        for tiles in (None, (np.array([0, 7, taken.shape[1]]), np.array([0, 33, taken.shape[2]]))):
+            own = COMPILED.moments([taken[n] for n in numbers], taken, tiles=tiles)
+            copied = COMPILED.moments([taken[n].copy() for n in numbers], taken, tiles=tiles)
+            for found, expected in zip(own, copied, strict=True):
+                assert [a.tobytes() for a in found.arrays()] == [a.tobytes() for a in expected.arrays()]
+                assert_same(found, expected)
+
+
 @pytest.mark.parametrize("references", [1, 3, 6])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
 def test_a_pair_depends_on_nothing_else(dtype, references):

@@ -6,6 +6,8 @@ read-only memory with strides, displacements and results as flat memory in C ord
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +48,17 @@ def flatten(image: Array) -> FlatImage:
     extent = 1 + sum((n - 1) * abs(s) for n, s in zip(image.shape, strides, strict=True))
     origin = sum((n - 1) * -s for n, s in zip(image.shape, strides, strict=True) if s < 0)
     return FlatImage(as_strided(upward, (extent,), (image.itemsize,), writeable=False), origin, strides)
+
+
+def one_array(images: Sequence[Array]) -> Array:
+    """Return images of one shape and dtype as one array: of one memory and equally far apart as a view, else a copy."""
+    first, *others = images
+    gaps = {after.ctypes.data - before.ctypes.data for before, after in pairwise(images)}
+    alike = all(image.base is first.base is not None and image.strides == first.strides for image in others)
+    apart = max(gaps, default=0)
+    if alike and len(gaps) < 2 and apart % first.itemsize == 0:
+        return as_strided(first, (len(images), *first.shape), (apart, *first.strides), writeable=False)
+    return np.stack(images)
 
 
 def as_bytes(image: Array) -> Array:

@@ -24,7 +24,7 @@ from . import centred_sums, integer_sums
 from .block_sums import SLICES, centre_valid, count_valid, fill_invalid, rows_at_once, sum_centred, sum_integers
 from .cell_moments import float_moments, integer_moments
 from .cells import Ends, Grid, grid_of
-from .flat_images import as_bytes, flatten, is_flat
+from .flat_images import as_bytes, flatten, is_flat, one_array
 from .parallel import cut, run
 from .vectors import has_byte_products
 
@@ -250,7 +250,7 @@ class _Group(ABC):
         ready = [self._readable(image) for image in images]
         if mask is not None:
             ready = [self._hide(image, mask, counts, shift[k]) for k, image in enumerate(ready)]
-        return ready[0][np.newaxis] if len(ready) == 1 else np.stack(ready)
+        return one_array(ready)
 
     def _prepare_references(self, n: int, mask: Array | None) -> tuple[_Source, NDArray[np.float64]]:
         """Take the sums of the references alone under a mask, the n-th; return them and their shifts."""
