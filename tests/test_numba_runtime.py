@@ -24,7 +24,7 @@ from gpu_stackcorr.threads import use_threads
 if not available_backends()["numba"].available:
     pytest.skip(available_backends()["numba"].reason, allow_module_level=True)
 
-from gpu_stackcorr.backends.numba_ import parallel
+from gpu_stackcorr.backends.numba_ import kept_code, parallel
 
 PACKAGE = Path(gpu_stackcorr.__file__).parent
 IMAGE = np.random.default_rng(0).random((70, 90), np.float32)
@@ -137,10 +137,44 @@ def copy(tmp_path):
 def test_code_is_kept_where_the_variable_says(copy):
     cache = copy / "cache"
     run_python(SMOOTH, copy, NUMBA_CACHE_DIR=str(cache))
-    kept = {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb*")}
+    kept = {path: path.stat().st_mtime_ns for path in cache.rglob("*.nbc")}
     assert kept
     run_python(SMOOTH, copy, NUMBA_CACHE_DIR=str(cache))
-    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb*")} == kept
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nbc")} == kept
+
+
+def test_processes_that_compile_at_one_time_keep_what_is_theirs(tmp_path, monkeypatch):
+    one, other = (kept_code._Files(str(tmp_path), "function", None) for _ in range(2))
+    dump = one._dump
+
+    def dump_late(data):
+        other.save("other", "code for other arguments")
+        return dump(data)
+
+    monkeypatch.setattr(one, "_dump", dump_late)
+    one.save("one", "code for these")
+    assert one.load("one") == other.load("one") == "code for these"
+    assert one.load("other") == other.load("other") == "code for other arguments"
+    assert one.load("another") is None
+
+
+def test_code_of_another_version_is_not_loaded_and_goes_in_the_end(tmp_path, monkeypatch):
+    files = kept_code._Files(str(tmp_path), "function", None)
+    neighbour = kept_code._Files(str(tmp_path), "function_too", None)
+    monkeypatch.setattr(kept_code, "_version", lambda: "old")
+    neighbour.save("signature", "neighbour's code")
+    assert files.is_empty()
+    files.save("signature", "old code")
+    assert not files.is_empty()
+    monkeypatch.setattr(kept_code, "_version", lambda: "new")
+    assert files.is_empty()
+    assert files.load("signature") is None
+    files.save("signature", "new code")
+    assert files.load("signature") == "new code"
+    assert [path.name.split(".")[:2] for path in sorted(tmp_path.iterdir())] == [
+        ["function", "new"],
+        ["function_too", "old"],
+    ]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="folders are not made read-only by their mode here")
@@ -150,7 +184,7 @@ def test_a_read_only_folder_and_no_home_are_no_hindrance(copy):
     (copy / "home").mkdir()
     variables = {"HOME": str(copy / "home"), "XDG_CACHE_HOME": str(copy / "home"), "NUMBA_CACHE_DIR": ""}
     run_python(SMOOTH, copy, **variables)
-    assert list((copy / "home").rglob("*.nbi"))
+    assert list((copy / "home").rglob("*.nbc"))
     shutil.rmtree(copy / "home")
     (copy / "home").write_text("")
     run_python(SMOOTH, copy, **variables)

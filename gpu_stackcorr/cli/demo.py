@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .ahead import compiling_ahead
 from .files import directory, replacing
 from .options import DEFAULT_MEMORY, BackendName, Json, Memory, Threads, number, read_seed, whole
 from .report import Output, run
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 VOXEL_NM = 8.0
 """Edge of a voxel of the phantom, at which its membranes are as thick as in FIB-SEM."""
+
+DTYPE = "uint8"
+"""Of the phantom."""
 
 
 def demo(
@@ -46,7 +50,7 @@ def demo(
 
     options = ReportOptions(elastic=elastic, seed=seed, backend=backend, threads=threads, memory=memory)
     path = output / "phantom.tif"
-    with directory(output):
+    with directory(output), compiling_ahead(DTYPE, options):
         write_phantom(path, (slices, size, size), correlation_length, seed)
         try:
             with open_volume(path) as volume:
@@ -80,7 +84,7 @@ def write_phantom(path: Path, shape: tuple[int, int, int], correlation_length: f
             partial,
             counted(),
             shape=shape,
-            dtype="uint8",
+            dtype=DTYPE,
             imagej=True,
             resolution=(1 / VOXEL_NM, 1 / VOXEL_NM),
             metadata={"axes": "ZYX", "spacing": VOXEL_NM, "unit": "nm"},

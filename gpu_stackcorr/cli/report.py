@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .ahead import compiling_ahead
 from .options import (
     DEFAULT_MEMORY,
     BackendName,
@@ -101,7 +102,7 @@ def report(
         threads=threads,
         memory=memory,
     )
-    with Selection(channel, z, crop, voxel_size).open(volume) as opened:
+    with Selection(channel, z, crop, voxel_size).open(volume) as opened, compiling_ahead(opened.dtype.str, options):
         run(opened, output, options, as_json=as_json)
 
 

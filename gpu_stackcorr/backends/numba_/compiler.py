@@ -11,16 +11,15 @@ type of its own, for which it compiles the function once more, in a quarter of a
 from __future__ import annotations
 
 import gc
-import hashlib
 import logging
 import sys
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from numba.core import event
 from numba.core.registry import CPUDispatcher
+
+from .kept_code import kept
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ def jit(function: Callable[..., Any]) -> Any:
     The code lies in ``NUMBA_CACHE_DIR``, in the package's own folder, or in the user's cache folder where that is not
     writable; where none is, it lives as long as the process.
     """
-    return _kept(CPUDispatcher(function, targetoptions=_options(borrows=False)))
+    return kept(CPUDispatcher(function, targetoptions=_options(borrows=False)))
 
 
 def borrowing(function: Callable[..., Any]) -> Any:
@@ -40,7 +39,7 @@ def borrowing(function: Callable[..., Any]) -> Any:
     Numba then does not count who holds an array. Counting took 0.15 microseconds a row of a warp, where 1024 samples
     at order 1 take 0.6 (a core of a Zen 5).
     """
-    return _kept(CPUDispatcher(function, targetoptions=_options(borrows=True)))
+    return kept(CPUDispatcher(function, targetoptions=_options(borrows=True)))
 
 
 def inner(function: Callable[..., Any]) -> Any:
@@ -48,13 +47,13 @@ def inner(function: Callable[..., Any]) -> Any:
 
     It cannot copy an array into a slice of another either, for which Numba asks for what counts.
     """
-    return _kept(_Inner(function, targetoptions=_options(borrows=True, inner=True)))
+    return kept(_Inner(function, targetoptions=_options(borrows=True, inner=True)))
 
 
 def reassociated(function: Callable[..., Any]) -> Any:
     """Do the same with one that may add in the order that vectors ask for. NaN and infinity keep their meaning."""
     options = _options(borrows=True, inner=True) | {"fastmath": {"reassoc", "contract", "nsz"}}
-    return _kept(_Inner(function, targetoptions=options))
+    return kept(_Inner(function, targetoptions=options))
 
 
 class _Inner(CPUDispatcher):
@@ -75,24 +74,6 @@ def _options(*, borrows: bool, inner: bool = False) -> dict[str, Any]:
         "no_cfunc_wrapper": True,
         "no_cpython_wrapper": inner,
     }
-
-
-def _kept(compiled: Any) -> Any:
-    """Return a function whose machine code is kept on disk, if there is a place for it."""
-    try:
-        compiled.enable_caching()
-        # Numba looks at the file of the function alone, and would go on with old code of what that calls elsewhere.
-        compiled._cache._cache_file._source_stamp = _source_stamp()
-    except RuntimeError as error:
-        logger.info("compiled code is not kept on disk: %s", error)
-    return compiled
-
-
-@cache
-def _source_stamp() -> bytes:
-    """Return a hash of all modules of this backend."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).digest()
 
 
 class _Watch(event.Listener):
