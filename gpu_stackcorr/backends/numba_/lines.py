@@ -20,6 +20,7 @@ from .boundary import sample_at
 from .compiler import inner, jit
 from .fir import GRAIN, filter_row
 from .fir_blocks import BLOCK, LANES, filter_block
+from .memory import aligned
 from .transposing import transpose
 
 SEGMENT = 256
@@ -41,8 +42,7 @@ def make_scratch(radius: int, dtype: Any) -> Array:
     length = max(
         (SEGMENT + 3 * radius + TURNED) * LANES + SQUARE * PITCH, 2 * (ROW + LANES + GRAIN) + 3 * radius * LANES
     )
-    memory: Array = np.empty(length + 64 // np.dtype(dtype).itemsize, dtype)
-    return memory[-memory.ctypes.data % 64 // memory.itemsize :]  # no vector straddles two cache lines
+    return aligned(length, dtype)
 
 
 @jit

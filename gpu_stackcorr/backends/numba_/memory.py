@@ -1,4 +1,4 @@
-"""Working memory that is kept from call to call.
+"""Working memory: from a cache line on, or kept from call to call.
 
 Memory that is new is mapped and cleared page by page: that was a third of the time of an elastic slice in float64. An
 allocator keeps what was freed for the next call, or does not, as the process has used memory before: the same slice
@@ -20,7 +20,18 @@ from gpu_stackcorr.backends.base import Array
 KEPT_BYTES = 1 << 25
 """Arrays up to which a thread keeps memory: a field over 2048 x 2048 in float32."""
 
+LINE_BYTES = 64
+"""Of a cache line, and of the widest vectors that there are."""
+
 _thread = threading.local()
+
+
+def aligned(count: int, dtype: DTypeLike) -> Array:
+    """Return an array of so many values, not initialised, from a cache line on: no vector lies in two."""
+    memory = np.empty(count * np.dtype(dtype).itemsize + LINE_BYTES, np.uint8)
+    skipped = -memory.ctypes.data % LINE_BYTES
+    array: np.ndarray[Any, Any] = memory[skipped : skipped + memory.size - LINE_BYTES].view(dtype)
+    return array
 
 
 class Memory:

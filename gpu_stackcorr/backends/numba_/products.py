@@ -24,12 +24,10 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .compiler import jit
+from .memory import LINE_BYTES, aligned
 from .vectors import I64, byte_products, int64, multiply_add
 
 TILE_ROWS, TILE_COLUMNS = 6, 2
-
-LINE_BYTES = 64
-"""Rows are filled up with zeros to a multiple of this, the widest vector that there is."""
 
 ROW_BYTES = 2048
 
@@ -46,7 +44,7 @@ def depth(dtype: Any) -> int:
 
 
 def filled(length: int, dtype: Any) -> int:
-    """Return `length` rounded up to whole lines."""
+    """Return `length` rounded up to whole cache lines, the widest vectors: rows are filled up with zeros."""
     values = LINE_BYTES // int(np.dtype(dtype).itemsize)
     return -(-length // values) * values
 
@@ -55,9 +53,9 @@ def rows_for(blocks: int, count: int, dtype: Any) -> np.ndarray[Any, Any]:
     """Return zeros (blocks, rows, stride) for `count` rows a block, in whole tiles."""
     rows = _whole(count, TILE_ROWS)  # a multiple of TILE_COLUMNS, too
     values = STRIDE_BYTES // np.dtype(dtype).itemsize
-    start = np.zeros(blocks * rows * values + LINE_BYTES // np.dtype(dtype).itemsize, dtype)
-    skipped = -start.ctypes.data % LINE_BYTES // start.itemsize
-    return start[skipped:][: blocks * rows * values].reshape(blocks, rows, values)
+    memory = aligned(blocks * rows * values, dtype)
+    memory[:] = 0
+    return memory.reshape(blocks, rows, values)
 
 
 def totals_for(count: int, others: int, dtype: Any) -> np.ndarray[Any, Any]:
