@@ -56,7 +56,7 @@ def case(dtype: str, shape: tuple[int, ...], order: int, *, slices: bool = False
         written=given.image.nbytes,
         operations=counts.warp(given.image.size, given.axes, order),
         arithmetic="float64" if dtype == "float64" else "float32",
-        reason=_reason(dtype, order),
+        reason=reasons.NEW_MEMORY if slices else _reason(dtype, order),
     )
 
 
