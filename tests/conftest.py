@@ -28,7 +28,7 @@ else:
 
 NEEDS = {
     **dict.fromkeys(("test_bench_command.py", "test_bench_compare.py", "test_bench_passes_command.py"), "typer"),
-    **dict.fromkeys(("test_cli.py", "test_cli_errors.py"), "typer"),
+    **dict.fromkeys(("test_cli.py", "test_cli_ahead.py", "test_cli_errors.py"), "typer"),
     "test_bench_cases.py": "threadpoolctl",
     **dict.fromkeys(("test_deformation_plots.py", "test_plots.py"), "matplotlib"),
 }

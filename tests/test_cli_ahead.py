@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import gpu_stackcorr
 from gpu_stackcorr.arrays import available_backends
 from gpu_stackcorr.cli import ahead, app
 from gpu_stackcorr.report import ReportOptions
@@ -21,11 +18,8 @@ from gpu_stackcorr.report import ReportOptions
 if not available_backends()["numba"].available:
     pytest.skip(available_backends()["numba"].reason, allow_module_level=True)
 
-PACKAGE = Path(gpu_stackcorr.__file__).parent
-
 DEFORM = """
 import logging
-import sys
 
 import numpy as np
 from gpu_stackcorr import stack_correlation
@@ -40,12 +34,11 @@ stack_correlation(stack, transform=Elastic(20.0, 3.0, seed=0), backend="numba")
 
 def test_elastic_slices_find_what_was_compiled(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(PACKAGE.parent), prepend=os.pathsep)
     assert ahead._start("uint8").wait(300) == 0
     kept = {path.name.split(".")[0] for path in tmp_path.rglob("*.nbc")}
     deform = {"random_field", "philox", "lines", "margins", "warp", "rows", "placing"}
     assert kept >= deform
-    command = [sys.executable, "-c", DEFORM]
+    command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path}; {DEFORM}"]
     log = subprocess.run(command, text=True, check=True, capture_output=True, timeout=300).stdout
     compiled = {line.split(".")[-2] for line in log.splitlines() if line.startswith("compiling ")}
     assert not compiled & deform

@@ -50,12 +50,15 @@ def _is_worth_it(options: ReportOptions) -> bool:
 
 
 def _start(dtype: str) -> subprocess.Popen[bytes] | None:
-    """Start the process. It is of a session of its own, so that a terminal interrupts this process alone."""
-    code = f"from {__name__} import compile_later_part; compile_later_part({dtype!r})"
+    """Start the process, which finds modules where this one does.
+
+    It is of a session of its own, so that a terminal interrupts this process alone.
+    """
+    code = f"import sys; sys.path[:] = {sys.path}; from {__name__} import compile_later_part as run; run({dtype!r})"
     nothing = subprocess.DEVNULL
     try:
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", code], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
+            [sys.executable, "-c", code], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
         )
     except OSError as error:
         logger.info("nothing is compiled ahead: %s", error)
