@@ -144,7 +144,7 @@ def test_code_is_kept_where_the_variable_says(copy):
 
 
 def test_processes_that_compile_at_one_time_keep_what_is_theirs(tmp_path, monkeypatch):
-    one, other = (kept_code._Files(str(tmp_path), "function", None) for _ in range(2))
+    one, other = (kept_code._Files(str(tmp_path), "function", "version") for _ in range(2))
     dump = one._dump
 
     def dump_late(data):
@@ -158,19 +158,19 @@ def test_processes_that_compile_at_one_time_keep_what_is_theirs(tmp_path, monkey
     assert one.load("another") is None
 
 
-def test_code_of_another_version_is_not_loaded_and_goes_in_the_end(tmp_path, monkeypatch):
-    files = kept_code._Files(str(tmp_path), "function", None)
-    neighbour = kept_code._Files(str(tmp_path), "function_too", None)
-    monkeypatch.setattr(kept_code, "_version", lambda: "old")
-    neighbour.save("signature", "neighbour's code")
-    assert files.is_empty()
-    files.save("signature", "old code")
-    assert not files.is_empty()
-    monkeypatch.setattr(kept_code, "_version", lambda: "new")
-    assert files.is_empty()
-    assert files.load("signature") is None
-    files.save("signature", "new code")
-    assert files.load("signature") == "new code"
+def test_code_of_another_version_is_not_loaded_and_goes_in_the_end(tmp_path):
+    old, new = (kept_code._Files(str(tmp_path), "function", version) for version in ("old", "new"))
+    kept_code._Files(str(tmp_path), "function_too", "old").save("signature", "neighbour's code")
+    half_written = tmp_path / "function.old.signature.nbc.tmp.1"
+    half_written.touch()
+    assert old.is_empty()
+    old.save("signature", "old code")
+    assert not old.is_empty()
+    assert new.is_empty()
+    assert new.load("signature") is None
+    new.save("signature", "new code")
+    assert new.load("signature") == "new code"
+    half_written.unlink()
     assert [path.name.split(".")[:2] for path in sorted(tmp_path.iterdir())] == [
         ["function", "new"],
         ["function_too", "old"],

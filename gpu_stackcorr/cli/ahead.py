@@ -76,4 +76,4 @@ def compile_later_part(dtype: str) -> None:
     elastic_transform(stack[0], 1.0, 2.0, seed=0, check_folds=False, backend="numba")
     field = displacement_field(stack.shape[1:], 1.0, 2.0, seed=0, dtype=field_dtype(stack.dtype), backend="numba")
     fold_report(field, bins=1, backend="numba")
-    lag_correlation(stack, 4, backend="numba")
+    lag_correlation(stack, 4, backend="numba")  # last: the first process comes to pairs before it comes to folds

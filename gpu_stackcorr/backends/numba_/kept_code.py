@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,32 +24,33 @@ class _Files(IndexDataCacheFile):
     functions that it calls.
     """
 
+    def __init__(self, folder: str, function: str, version: str) -> None:
+        super().__init__(folder, function, version)  # type: ignore[no-untyped-call]
+        self.folder, self.function, self.version = Path(folder), function, version
+
     def load(self, key: Any) -> Any:
         """Return the code for a signature and a processor, or None."""
         try:
             return self._load_data(self._name(key))  # type: ignore[no-untyped-call]
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def save(self, key: Any, data: Any) -> None:
-        """Keep the code for a signature and a processor, and remove what earlier versions kept."""
+        """Keep the code for a signature and a processor, and remove what other versions kept."""
         self._save_data(self._name(key), data)  # type: ignore[no-untyped-call]
-        for path in self._paths(""):
-            if not path.name.startswith(self._prefix(_version())):
-                path.unlink(missing_ok=True)
+        for path in self._of("*") - self._of(self.version):
+            with suppress(OSError):  # another process may have done it, or still read it
+                path.unlink()
 
     def is_empty(self) -> bool:
         """Whether no code of this version is kept, for any signature."""
-        return not self._paths(_version())
+        return not self._of(self.version)
 
-    def _paths(self, version: str) -> list[Path]:
-        return list(Path(self._cache_path).glob(f"{self._prefix(version)}*"))
+    def _of(self, version: str) -> set[Path]:
+        return set(self.folder.glob(f"{self.function}.{version}.*.nbc"))
 
     def _name(self, key: Any) -> str:
-        return f"{self._prefix(_version())}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
-
-    def _prefix(self, version: str) -> str:
-        return f"{self._index_name.removesuffix('nbi')}{version}"
+        return f"{self.function}.{self.version}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
 
 
 @cache
@@ -63,8 +65,8 @@ def kept(compiled: Any) -> Any:
     """Return a function whose machine code is kept on disk, if there is a place for it."""
     try:
         compiled.enable_caching()
-        path, name = compiled._cache.cache_path, compiled._cache._impl.filename_base
-        compiled._cache._cache_file = _Files(path, name, source_stamp=None)  # type: ignore[no-untyped-call]
+        found = compiled._cache
+        found._cache_file = _Files(found.cache_path, found._impl.filename_base, _version())
     except RuntimeError as error:
         logger.info("compiled code is not kept on disk: %s", error)
     return compiled
