@@ -1,4 +1,4 @@
-"""gaussian_filter of the numba backend: the borders of its blocks and windows, threads, and the filter of a plane."""
+"""gaussian_filter of the numba backend: the borders of its blocks and windows, and threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gpu_stackcorr.backends.numba_ import gaussian
 from gpu_stackcorr.backends.numba_.boundary import MODES, sample_at
 from gpu_stackcorr.backends.numba_.fir import GRAIN
 from gpu_stackcorr.backends.numba_.fir_blocks import BLOCK, LANES
-from gpu_stackcorr.backends.numba_.gaussian import gaussian_filter, half_kernel, plane_scratch, smooth_plane
+from gpu_stackcorr.backends.numba_.gaussian import gaussian_filter, half_kernel
 from gpu_stackcorr.backends.numba_.lines import ROW, SEGMENT
 
 LENGTHS = [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT + 3]
@@ -164,19 +164,3 @@ def test_a_radius_too_large_is_left_to_scipy(monkeypatch):
 def test_a_negative_radius_is_scipys_error():
     with pytest.raises(ValueError, match="Radius"):
         smooth(noise((3, 4)), 1.0, truncate=-2.0)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", [(40, 50), (70, 300), (1, 1), (0, 3)])
-@pytest.mark.parametrize("sigma", [(2.0, 3.0), (0.0, 1.5), (1.5, 0.0), (0.0, 0.0)])
-def test_a_plane(dtype, shape, sigma):
-    image = noise(shape, dtype)
-    weights = [half_kernel(width, 4.0, dtype) for width in sigma]
-    scratch = plane_scratch(*weights)
-    expected = gaussian_filter(image, sigma, axes=[0, 1], mode=["mirror"] * 2)
-    factor = image.dtype.type(-1.5)
-    for rows in (slice(None), slice(5, 30)):
-        plane = image.copy()
-        target = plane if rows == slice(None) else np.empty_like(plane[rows])
-        smooth_plane(plane, rows, target, *weights, MODES["mirror"], factor, scratch)
-        np.testing.assert_array_equal(target, factor * expected[rows])

@@ -11,7 +11,7 @@ from typing import Any
 from numba.core import types
 from numba.extending import intrinsic
 
-from .vectors import F32, F64, cgutils, has_many_registers, hidden, int64, load, multiply_add, splat, vector
+from .vectors import F32, cgutils, has_many_registers, hidden, int64, load, multiply_add, splat, vector
 
 LANES = 128
 """Lines side by side: a constant of the code. 64 and 32 lose by the way in which they read memory, a row of a page at a
@@ -28,13 +28,17 @@ VECTOR_BITS = 512
 
 
 class _Column:
-    """Some neighbouring outputs of as many lines as a vector has lanes."""
+    """Some neighbouring outputs of as many lines as a vector has lanes.
 
-    def __init__(self, builder: Any, centre: Any, weights: Any) -> None:
-        self.builder, self.centre, self.weights = builder, centre, weights
+    Positions are `lines` samples apart. Products and sums are `fused` in float32, and if asked for in float64.
+    """
+
+    def __init__(self, builder: Any, centre: Any, weights: Any, lines: int, fused: bool) -> None:
+        self.builder, self.centre, self.weights, self.lines = builder, centre, weights, lines
         self.real = centre.type.pointee
         self.kind = vector(self.real, VECTOR_BITS // (32 if self.real == F32 else 64))
-        shares = self.real == F64 and has_many_registers()
+        self.fused = fused or self.real == F32
+        shares = not self.fused and has_many_registers()
         self.one = splat(builder, hidden(builder, 1.0), self.kind.count) if shares else None
         first = self._weight(int64(0))
         self.sums = [cgutils.alloca_once(builder, self.kind) for _ in range(OUTPUTS)]
@@ -56,21 +60,21 @@ class _Column:
             builder.store(value, place)
 
     def write(self, address: Any) -> None:
-        """Write the sums to rows of LANES from an address on."""
+        """Write the sums to rows of `lines` from an address on."""
         builder = self.builder
         for k, place in enumerate(self.sums):
-            at = builder.bitcast(builder.gep(address, [int64(k * LANES)]), self.kind.as_pointer())
+            at = builder.bitcast(builder.gep(address, [int64(k * self.lines)]), self.kind.as_pointer())
             builder.store(builder.load(place), at).align = 4
 
     def _with_pair(self, total: Any, before: Any, after: Any, weight: Any, *, shared: bool) -> Any:
         """Return a sum and the weighted sum of two samples.
 
-        In float64, where products and sums are not fused, a tap takes two sums and one product, and a Zen 4 or 5 has as
+        Where products and sums are not fused, a tap takes two sums and one product, and a Zen 4 or 5 has as
         many units that add as units that multiply. So half of the sums of pairs are `shared` with the latter, as fused
         products with 1, which have the same bits: 1.8 cycles a vector and tap on a Zen 4, else 2.1.
         """
         builder = self.builder
-        if self.real == F32:
+        if self.fused:
             return multiply_add(builder, builder.fadd(before, after), weight, total, always=False)
         if shared and self.one is not None:
             pair = multiply_add(builder, before, self.one, after)
@@ -80,7 +84,7 @@ class _Column:
 
     def _row(self, row: Any) -> Any:
         """Return the samples so many rows after those of the first output."""
-        address = self.builder.gep(self.centre, [self.builder.mul(row, int64(LANES))])
+        address = self.builder.gep(self.centre, [self.builder.mul(row, int64(self.lines))])
         return load(self.builder, address, self.kind)
 
     def _weight(self, distance: Any) -> Any:
@@ -88,36 +92,41 @@ class _Column:
         return splat(self.builder, self.builder.load(self.builder.gep(self.weights, [distance])), self.kind.count)
 
 
-def _emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Emit the filter of a block: outputs by OUTPUTS, lines by vectors, pairs of taps by TAPS, then one by one."""
-    window, weights, sums = (
-        context.make_array(kind)(context, builder, array) for kind, array in zip(signature.args, arguments, strict=True)
-    )
-    radius = builder.sub(builder.extract_value(weights.shape, 0), int64(1))
-    lanes = VECTOR_BITS // signature.args[0].dtype.bitwidth
-    first = builder.gep(window.data, [builder.mul(radius, int64(LANES))])
-    with (
-        cgutils.for_range_slice(builder, *map(int64, (0, BLOCK * LANES, OUTPUTS * LANES))) as (row, _),
-        cgutils.for_range_slice(builder, *map(int64, (0, LANES, lanes))) as (line, _),
-    ):
-        at = builder.add(row, line)
-        column = _Column(builder, builder.gep(first, [at]), weights.data)
-        rest = builder.srem(radius, int64(TAPS))
-        with cgutils.for_range_slice(builder, radius, rest, int64(-TAPS), inc=False) as (outermost, _):
-            column.add_pairs(outermost, TAPS)
-        with cgutils.for_range_slice(builder, rest, int64(0), int64(-1), inc=False) as (outermost, _):
-            column.add_pairs(outermost, 1)
-        column.write(builder.gep(sums.data, [at]))
-    return context.get_dummy_value()
+def block_filter(lines: int, *, fused: bool = False) -> Any:
+    """Return the filter of a block, for compiled code: ``filter_block(window, weights, sums)``.
+
+    It filters BLOCK positions of so many lines side by side. Arrays are of one real type, C-contiguous: a window of
+    ``(BLOCK + 2 * radius) * lines`` samples or more, the first output at row `radius`; the weights of the samples at
+    distances 0 to `radius`; ``BLOCK * lines`` sums, where the outputs go.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """Emit the filter: outputs by OUTPUTS, lines by vectors, pairs of taps by TAPS, then one by one."""
+        window, weights, sums = (
+            context.make_array(kind)(context, builder, array)
+            for kind, array in zip(signature.args, arguments, strict=True)
+        )
+        radius = builder.sub(builder.extract_value(weights.shape, 0), int64(1))
+        lanes = VECTOR_BITS // signature.args[0].dtype.bitwidth
+        first = builder.gep(window.data, [builder.mul(radius, int64(lines))])
+        with (
+            cgutils.for_range_slice(builder, *map(int64, (0, BLOCK * lines, OUTPUTS * lines))) as (row, _),
+            cgutils.for_range_slice(builder, *map(int64, (0, lines, lanes))) as (line, _),
+        ):
+            at = builder.add(row, line)
+            column = _Column(builder, builder.gep(first, [at]), weights.data, lines, fused)
+            rest = builder.srem(radius, int64(TAPS))
+            with cgutils.for_range_slice(builder, radius, rest, int64(-TAPS), inc=False) as (outermost, _):
+                column.add_pairs(outermost, TAPS)
+            with cgutils.for_range_slice(builder, rest, int64(0), int64(-1), inc=False) as (outermost, _):
+                column.add_pairs(outermost, 1)
+            column.write(builder.gep(sums.data, [at]))
+        return context.get_dummy_value()
+
+    def filter_block(_typing: Any, window: Any, weights: Any, sums: Any) -> Any:
+        return types.void(window, weights, sums), emit
+
+    return intrinsic(filter_block)
 
 
-def _filter_block(_typing: Any, window: Any, weights: Any, sums: Any) -> Any:
-    return types.void(window, weights, sums), _emit
-
-
-filter_block: Any = intrinsic(_filter_block)
-"""``filter_block(window, weights, sums)``: filter BLOCK positions of LANES lines.
-
-Arrays of one real type, C-contiguous: a window of ``(BLOCK + 2 * radius) * LANES`` samples or more, the first output at
-row `radius`; the weights of the samples at distances 0 to `radius`; ``BLOCK * LANES`` sums, where the outputs go.
-"""
+filter_block = block_filter(LANES)

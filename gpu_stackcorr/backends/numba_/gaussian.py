@@ -60,42 +60,6 @@ def half_kernel(sigma: float, truncate: float, dtype: DTypeLike) -> Array:
     return np.ascontiguousarray((bell / bell.sum())[radius:], dtype)
 
 
-def plane_scratch(weights_y: Array, weights_x: Array) -> Array:
-    """Return scratch memory for ``smooth_plane``, to be made once a thread."""
-    return make_scratch(max(weights_y.size, weights_x.size, 1) - 1, weights_y.dtype)
-
-
-def smooth_plane(
-    plane: Array, rows: slice, target: Array, weights_y: Array, weights_x: Array, mode: int, scale: Any, scratch: Array
-) -> None:
-    """Smooth an array along y, then some of its rows along x, in this thread, and multiply these by `scale`.
-
-    Parameters
-    ----------
-    plane : (Y, X) array
-        Contiguous, float32 or float64, as are the weights, `scale` and `scratch`. It is written over.
-    rows : slice
-    target : contiguous array of the shape of ``plane[rows]``
-        Takes the result; it may be ``plane[rows]``.
-    weights_y, weights_x : arrays
-        By ``half_kernel``; an empty one leaves its axis alone.
-    mode : int
-        From ``MODES``; a constant is 0.
-    scale : scalar
-    scratch : array
-        By ``plane_scratch``.
-    """
-    zero, one = plane.dtype.type(0), plane.dtype.type(1)
-    if weights_y.size and plane.size:
-        tiles = _Tiles(plane, plane, Pass(0, weights_y, mode, zero, one), threads=1)
-        tiles.filter(slice(0, tiles.count), scratch)
-    if weights_x.size and target.size:
-        tiles = _Tiles(plane[rows], target, Pass(1, weights_x, mode, zero, scale), threads=1)
-        tiles.filter(slice(0, tiles.count), scratch)
-    else:
-        np.multiply(plane[rows], scale, out=target)
-
-
 class _Tiles:
     """The tiles in which an axis of contiguous arrays is filtered; `source` may be `target`."""
 

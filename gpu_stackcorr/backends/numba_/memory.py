@@ -44,7 +44,7 @@ class Memory:
         """Return an array, not initialised; the one before it may no longer be used."""
         size = prod(shape) * np.dtype(dtype).itemsize
         if self._bytes.size < size:
-            self._bytes = np.empty(size, np.uint8)
+            self._bytes = aligned(size, np.uint8)
         array: np.ndarray[Any, Any] = self._bytes[:size].view(dtype).reshape(shape)
         return array
 

@@ -102,33 +102,25 @@ def layout_of(box: Box, shape: Sequence[int]) -> Layout:
 
 def fill(numbers: Array, first: int, layout: Layout, seed: int, stream: int, kind: int) -> None:
     """Fill contiguous `numbers` with those of a box from its number `first` on, in one thread."""
-    origin, *runs = layout
     real = np.float32(0) if kind < UNIFORM_64 else np.float64(0)
-    words = np.empty(WORDS * BLOCKS, np.uint64)
-    key = np.uint64(seed), np.uint64(stream)
-    _fill(numbers, first, np.uint64(origin), *runs, *key, kind, PER_BLOCK[kind], real, words)
+    fill_runs(numbers, first, layout, (np.uint64(seed), np.uint64(stream)), kind, PER_BLOCK[kind], real, new_words())
+
+
+def new_words() -> Array:
+    """Return memory in which ``fill_runs`` draws."""
+    return np.empty(WORDS * BLOCKS, np.uint64)
 
 
 @jit
-def _fill(
-    numbers: Any,
-    first: Any,
-    origin: Any,
-    length: Any,
-    sizes: Any,
-    strides: Any,
-    seed: Any,
-    stream: Any,
-    kind: Any,
-    per_block: Any,
-    real: Any,
-    words: Any,
+def fill_runs(
+    numbers: Any, first: Any, layout: Any, key: Any, kind: Any, per_block: Any, real: Any, words: Any
 ) -> None:
-    """Fill `numbers`, made as `real` ones, a chunk of one run at a time."""
+    """Fill `numbers` with those of a kind, made as `real` ones, a chunk of one run at a time."""
+    origin, length, sizes, strides = layout
     done = 0
     while done < numbers.size:
         outer, inner = divmod(first + done, length)
-        start = np.uint64(origin + np.uint64(inner))
+        start = np.uint64(origin + inner)
         for axis in range(sizes.size - 1, -1, -1):
             start = np.uint64(start + np.uint64(outer % sizes[axis]) * strides[axis])
             outer //= sizes[axis]
@@ -137,7 +129,7 @@ def _fill(
         count = min(length - inner, numbers.size - done, per_block * BLOCKS - skipped)
         groups = (skipped + count + per_block * GROUP - 1) // (per_block * GROUP)
         drawn = words[: WORDS * GROUP * groups]
-        draw(drawn, np.uint64(block + np.uint64(1)), seed, stream)  # NumPy counts before it draws
+        draw(drawn, np.uint64(block + np.uint64(1)), *key)  # NumPy counts before it draws
         convert(drawn, skipped, numbers[done : done + count], kind, real)
         done += count
 
