@@ -15,13 +15,13 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpu_stackcorr.backends.base import Array, Box
 from gpu_stackcorr.random_fields import grow_box, whole_box
+from gpu_stackcorr.threads import allowed_threads
 
-from .boundary import MODES
-from .gaussian import filter_radius, gaussian_filter, half_kernel
+from .gaussian import filter_radius, gaussian_filter
 from .memory import kept
 from .parallel import run
 from .random_field import SYMMETRIC, fill_box
-from .smooth_noise import LARGEST_RADIUS, SmoothNoise
+from .smooth_noise import LARGEST_RADIUS, smooth_noise
 
 
 def displacement(
@@ -62,9 +62,9 @@ def _fill_planes(
     fields: Array, seed: int, streams: NDArray[np.uint64], shape: Sequence[int], box: Box, scale: Array, **how: Any
 ) -> None:
     """Fill the fields of some streams over a box of two dimensions."""
-    weights = [half_kernel(width, how["truncate"], fields.dtype) for width in how["sigma"]]
     places, scales = list(np.ndindex(streams.shape)), np.broadcast_to(scale, streams.shape)
-    noise = SmoothNoise((shape[0], shape[1]), box, weights, MODES[how["mode"]], len(places))
+    smoothing = tuple(how["sigma"]), how["truncate"], how["mode"], fields.dtype
+    noise = smooth_noise(tuple(shape), box, *smoothing, len(places), allowed_threads())
     pieces = noise.pieces
 
     def fill_piece(number: int) -> None:

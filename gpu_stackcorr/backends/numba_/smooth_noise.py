@@ -11,6 +11,7 @@ as those of float32 are: that takes two thirds of the time, and less is rounded.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import gcd
 from typing import Any, NamedTuple
@@ -18,14 +19,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
+from numpy.typing import DTypeLike
 
 from gpu_stackcorr.backends.base import Array, Box
 from gpu_stackcorr.random_fields import grow_box
-from gpu_stackcorr.threads import allowed_threads
 
-from .boundary import WRAP, sample_at
+from .boundary import MODES, WRAP, sample_at
 from .compiler import inner, jit
 from .fir_blocks import BLOCK, block_filter
+from .gaussian import half_kernel
 from .memory import kept
 from .parallel import cut
 from .random_field import PER_BLOCK, SYMMETRIC, Layout, fill_runs, layout_of, new_words
@@ -66,20 +68,31 @@ class Piece(NamedTuple):
 
 
 class SmoothNoise:
-    """Noise over an image, smoothed with the weights of ``half_kernel``, and the pieces in which a box of it is drawn.
+    """Noise over an image, smoothed along y and x, and the pieces in which a box of it is drawn.
 
-    `mode` is from ``MODES``; a constant is 0. Pieces are of moderate width, and as many as keep the threads busy with
-    so many planes.
+    Pieces are of moderate width, and as many as keep so many threads busy with so many planes.
     """
 
-    def __init__(self, shape: tuple[int, int], box: Box, weights: Sequence[Array], mode: int, planes: int) -> None:
-        self.shape, self.mode = shape, mode
-        self.weights = [some if some.size else np.ones(1, some.dtype) for some in weights]
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        box: Box,
+        sigma: tuple[float, float],
+        truncate: float,
+        mode: str,
+        dtype: DTypeLike,
+        planes: int,
+        threads: int,
+    ) -> None:
+        self.shape, self.mode = shape, MODES[mode]
+        weights = [half_kernel(width, truncate, dtype) for width in sigma]
+        self.weights = [some if some.size else np.ones(1, dtype) for some in weights]
         radii = [some.size - 1 for some in self.weights]
-        reach = shape if mode == WRAP else radii
+        wraps = self.mode == WRAP
+        reach = shape if wraps else radii
         self.pieces = []
         (top, _), (left, right) = box
-        for piece in _cut(box, radii, mode == WRAP, planes):
+        for piece in _cut(box, radii, wraps, planes, threads):
             drawn, _ = grow_box(piece, reach, shape)
             start = (piece[0][0] - top) * (right - left) + piece[1][0] - left
             self.pieces.append(Piece(piece, drawn, layout_of(drawn, shape), start))
@@ -97,10 +110,15 @@ class SmoothNoise:
         draw_piece(target, field.shape[1], piece.box, piece.drawn, self.shape, self.mode, *how)
 
 
-def _cut(box: Box, radii: Sequence[int], wraps: bool, planes: int) -> list[Box]:
+@lru_cache(maxsize=16)
+def smooth_noise(*how: Any) -> SmoothNoise:
+    """Return ``SmoothNoise(*how)``, made once for many fields of a kind."""
+    return SmoothNoise(*how)
+
+
+def _cut(box: Box, radii: Sequence[int], wraps: bool, planes: int, threads: int) -> list[Box]:
     """Cut a box into pieces. Where it wraps, all columns are drawn for each."""
     (top, bottom), (left, right) = box
-    threads = allowed_threads()
     bands = 1 if planes >= 8 * threads else threads // gcd(planes, threads)
     rows = cut(bottom - top, min(bands, (bottom - top) // max(LOWEST, 2 * radii[0])))
     columns = cut(right - left, 1 if wraps else -(-(right - left) // max(WIDEST, 8 * radii[1])))

@@ -141,12 +141,13 @@ def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, 
     images, padding, margin = source
     ndim = len(field)
     fixed = target.ndim - ndim
-    limits, rounded, fill = limits_of(target.dtype), target.dtype.kind != "f", fill_value(cval, target.dtype)
+    limits, rounded = limits_of(target.dtype), target.dtype.kind != "f"
     dtype = np.float32 if images.dtype == np.float32 else np.float64
     if order:
         images, target = as_bytes(images), as_bytes(target)
     else:
-        images, target, fill = as_words(images), as_words(target), as_words(np.asarray(fill)[np.newaxis])[0]
+        fill = as_words(np.asarray(fill_value(cval, target.dtype))[np.newaxis])[0]
+        images, target = as_words(images), as_words(target)
     flat = flatten(images)
     strides = lift(flat.strides[fixed:], 0)
     shape = lift(tuple(n - 2 * margin for n in images.shape[fixed:]), 1)
