@@ -218,7 +218,8 @@ def entries(value: Any) -> int:
 
 def _streams(numbers: Sequence[int], index: Any) -> NDArray[np.uint64]:
     """Return the streams of components, by the number of their axis, of each index: (len(numbers), \\*index.shape)."""
-    return np.stack([stream(Purpose.DISPLACEMENT, number, index) for number in numbers])
+    index = np.asarray(index)
+    return stream(Purpose.DISPLACEMENT, np.reshape(numbers, (-1,) + (1,) * index.ndim), index)
 
 
 def displacement_streams(ndim: int, index: Any) -> NDArray[np.uint64]:

@@ -41,15 +41,17 @@ class Axis(IntEnum):
     Z = 2
 
 
-def stream(purpose: Purpose, axis: Axis | int, index: ArrayLike) -> NDArray[np.uint64]:
-    """Return the stream ``purpose << 56 | axis << 48 | index`` of each index (a slice or sample, 0 to 2^48 - 1)."""
+def stream(purpose: Purpose, axis: Axis | ArrayLike, index: ArrayLike) -> NDArray[np.uint64]:
+    """Return the stream ``purpose << 56 | axis << 48 | index`` of each index (a slice or sample, 0 to 2^48 - 1).
+
+    Axes and indices broadcast.
+    """
     numbers = np.asarray(index)
     if numbers.dtype.kind not in "iu" or (numbers.size and not 0 <= numbers.min() <= numbers.max() <= LARGEST_INDEX):
         raise ParameterError(f"index = {index!r}: allowed are the integers 0 to 2^48 - 1")
-    number: NDArray[np.uint64] = np.bitwise_or(
-        numbers.astype(np.uint64), np.uint64(int(purpose) << 56 | int(axis) << 48)
-    )
-    return number
+    prefix = np.uint64(int(purpose) << 56) | np.left_shift(np.asarray(axis, np.uint64), np.uint64(48))
+    name: NDArray[np.uint64] = numbers.astype(np.uint64) | prefix
+    return name
 
 
 def indices(first: int, count: int) -> NDArray[np.uint64]:

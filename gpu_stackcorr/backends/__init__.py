@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from types import ModuleType
 
 from .base import Backend, BackendInfo
 
@@ -13,8 +14,14 @@ PREFERENCE = ("cuda", "numba", "numpy")
 
 def probe(name: str) -> BackendInfo:
     """Return what is known of a backend on this machine, without loading its operations."""
-    info: BackendInfo = import_module(f".{name}_.probe", __package__).probe()
+    info: BackendInfo = _probe_module(name).probe()
     return info
+
+
+@cache
+def _probe_module(name: str) -> ModuleType:
+    """Return the module that knows; to have it imported anew takes 3 us, as often as an operation asks."""
+    return import_module(f".{name}_.probe", __package__)
 
 
 @cache

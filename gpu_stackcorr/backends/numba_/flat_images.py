@@ -7,6 +7,7 @@ read-only memory with strides, displacements and results as flat memory in C ord
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -71,6 +72,7 @@ def as_words(image: Array) -> Array:
     return image.view(f"u{image.itemsize}")
 
 
+@cache
 def limits_of(dtype: np.dtype[Any]) -> Array:
     """Return the least and the largest value of a dtype, bool as uint8; zeros for floats, which need none."""
     if dtype.kind == "b":
