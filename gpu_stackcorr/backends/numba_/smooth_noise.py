@@ -44,8 +44,8 @@ and a second cache of 1 MB holds it. Pieces of 512 columns took 4 to 10 % longer
 LOWEST = 64
 """Rows of a piece, at least."""
 
-LARGEST_RADIUS = 1024
-"""Of a filter in strips, whose window takes up to 70 MB then."""
+LARGEST_RADIUS = 256
+"""Of a filter in strips. Where it reaches further, they take longer than one step after the other with large images."""
 
 DRAWN = 8
 """Rows that are drawn together: 32 KB in float32."""
