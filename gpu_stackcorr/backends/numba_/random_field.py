@@ -44,7 +44,7 @@ PER_BLOCK = (8, 8, 4, 2)
 class Layout(NamedTuple):
     """How a box lies in the whole field: ``runs`` of `length` numbers, the first at `origin`."""
 
-    origin: int
+    origin: np.uint64
     length: int
     sizes: NDArray[np.int64]
     strides: NDArray[np.uint64]
@@ -95,9 +95,8 @@ def layout_of(box: Box, shape: Sequence[int]) -> Layout:
     while axis > 0 and box[axis] == (0, shape[axis]):
         axis -= 1
     sizes = [stop - start for start, stop in box]
-    return Layout(
-        origin, prod(sizes[max(axis, 0) :]), np.array(sizes[:axis], np.int64), np.array(strides[:axis], np.uint64)
-    )
+    length, outer = prod(sizes[max(axis, 0) :]), slice(max(axis, 0))
+    return Layout(np.uint64(origin), length, np.array(sizes[outer], np.int64), np.array(strides[outer], np.uint64))
 
 
 def fill(numbers: Array, first: int, layout: Layout, seed: int, stream: int, kind: int) -> None:
@@ -120,7 +119,7 @@ def fill_runs(
     done = 0
     while done < numbers.size:
         outer, inner = divmod(first + done, length)
-        start = np.uint64(origin + inner)
+        start = np.uint64(origin + np.uint64(inner))
         for axis in range(sizes.size - 1, -1, -1):
             start = np.uint64(start + np.uint64(outer % sizes[axis]) * strides[axis])
             outer //= sizes[axis]
