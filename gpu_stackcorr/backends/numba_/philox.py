@@ -3,7 +3,7 @@
 J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11 (2011). A block
 of four 64-bit words is a counter that went through ten rounds of two multiplications 64 x 64 -> 128 each.
 
-No vector unit has that multiplication, so in vectors it is put together from four of 32 x 32 -> 64: twenty operations,
+No vector unit has that multiplication, so in vectors it is put together from four of 32 x 32 -> 64: 17 operations,
 for which the vector units are the limit. The units for integers have it. While two vectors of blocks go through one
 round, one more block goes through all ten. One thread of a Zen 4, and the same compiled for AVX2, in ms for what
 768 x 1024 float32 take:

@@ -39,7 +39,7 @@ STRIP_BYTES = 256
 
 WIDEST = 1024
 """Columns of a piece, where filters do not reach far: of radius 20 the window takes 0.4 MB in float32, 0.6 in float64,
-and a second cache of 1 MB holds it. Pieces of 512 columns took 4 to 10 % longer, for the noise beside them."""
+and a second cache of 1 MB holds it. Pieces of 512 columns took up to 13 % longer, for the noise beside them."""
 
 LOWEST = 64
 """Rows of a piece, at least."""
