@@ -122,14 +122,14 @@ def _write_positions(
     count = stop - start
     if side > 1:
         for k in range(count):
-            _copy_times(scale, sums[k * LANES :], target[(start + k) * side :], width)
+            copy_times(scale, sums[k * LANES :], target[(start + k) * side :], width)
         return
     turned = sums[TURNED * LANES :]
     for first in range(0, width, SQUARE):
         lines = min(SQUARE, width - first)
         transpose(sums[first:], np.int64(LANES), turned, np.int64(PITCH), count, lines)
         for k in range(lines):
-            _copy_times(scale, turned[k * PITCH :], target[(first + k) * length + start :], count)
+            copy_times(scale, turned[k * PITCH :], target[(first + k) * length + start :], count)
 
 
 @jit
@@ -179,7 +179,7 @@ def filter_rows(
                 begin = piece % pieces * span
                 end = min(begin + start + segment, begin + span, length)
                 smooth = target[(piece // pieces * length + begin + start) * side :]
-                _copy_times(scale, sums[(piece - tile * together) * pitch :], smooth, (end - begin - start) * side)
+                copy_times(scale, sums[(piece - tile * together) * pitch :], smooth, (end - begin - start) * side)
 
 
 @inner
@@ -221,7 +221,7 @@ def _read_row(
 
 
 @inner
-def _copy_times(scale: Any, source: Any, target: Any, count: Any) -> None:
+def copy_times(scale: Any, source: Any, target: Any, count: Any) -> None:
     """Copy what was filtered, times `scale`."""
     for k in range(count):
         target[k] = source[k] * scale

@@ -28,6 +28,7 @@ from .boundary import MODES, WRAP, sample_at
 from .compiler import inner, jit
 from .fir_blocks import BLOCK, block_filter
 from .gaussian import half_kernel
+from .lines import PITCH, TURNED, copy_times
 from .memory import kept
 from .parallel import cut
 from .random_field import PER_BLOCK, SYMMETRIC, Layout, fill_runs, layout_of, new_words
@@ -52,9 +53,6 @@ DRAWN = 8
 
 SIDE = np.int64(BLOCK)
 """Samples that are filtered side by side: columns along y, rows along x. Windows of so many have no gaps."""
-
-TURNED, PITCH = 64, np.int64(80)
-"""Positions that are turned together, and the distance of rows in between (see `lines`)."""
 
 filter_block = block_filter(BLOCK, fused=True)
 
@@ -133,7 +131,7 @@ def _sizes(strip: int, columns: int, radius_y: int, radius_x: int) -> tuple[int,
         BLOCK * BLOCK,
         (columns + 2 * radius_x + TURNED + BLOCK) * BLOCK,
         TURNED * BLOCK,
-        BLOCK * int(PITCH),
+        BLOCK * PITCH,
         DRAWN * columns + BLOCK,
     )
 
@@ -219,11 +217,9 @@ def _filter_x(
         count = min(TURNED, right - column)
         for k in range(0, count, BLOCK):
             filter_block(lines[(column - first + k) * SIDE :], weights, sums[k * SIDE :])
-        transpose(sums, SIDE, turned, PITCH, count, SIDE)
+        transpose(sums, SIDE, turned, np.int64(PITCH), count, SIDE)
         for y in range(rows):
-            row, place = turned[y * PITCH :], target[y * pitch + column - left :]
-            for x in range(count):
-                place[x] = row[x] * scale
+            copy_times(scale, turned[y * PITCH :], target[y * pitch + column - left :], count)
 
 
 def _copy_runs(
