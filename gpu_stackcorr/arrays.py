@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import backends
-from .backends.base import Backend, BackendInfo
+from .backends.base import Backend
+from .backends.info import BackendInfo
 from .errors import BackendError, InputTypeError, ParameterError, check_word
 
 logger = logging.getLogger(__name__)

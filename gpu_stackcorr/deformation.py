@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from .arrays import choose, on_device, take
 from .backends.base import Backend, field_dtype
 from .deformation_checks import broadcasts, check_finite, check_interpolation, moving_axes
-from .displacement_fields import TRUNCATE, displacement_on, entries, scales_in_voxels
+from .displacement_fields import TRUNCATE, RandomField, entries, scales_in_voxels
 from .errors import ParameterError
 from .folds import warn_of_folds
 from .inversion import transform_points
-from .random_fields import whole_box
 
 
 def warp(
@@ -132,6 +132,11 @@ class _Subject:
                 f"allowed are integers of shape {subject.shape}"
             )
         return cls(image, channel, labels, points, give_back, labels_back)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is nothing to deform but an image without channels."""
+        return self.channel is None and self.labels is None and self.points is None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -260,18 +265,34 @@ def elastic_transform(
     axes = moving_axes(axes, len(shape), trailing=entries(sigma) < len(shape))
     check_interpolation(order, mode)
     how: dict[str, Any] = {"axes": axes, "method": method, "spacing": spacing, "shared": shared}
+    interpolated: dict[str, Any] = {"order": order, "mode": mode, "cval": cval}
+    if not np.any(alpha):
+        interpolated["order"] = min(order, 1)  # what does not move comes back to the bit
+        check_folds = False
+    elif check_folds is None:
+        check_folds = not on_device(image)
     if random_state is None:
-        dtype = field_dtype(subject.image.dtype)
-        box = whole_box(shape)
-        how |= {"seed": seed, "index": index, "box": box, "mode": "constant", "dtype": dtype}
-        field = displacement_on(engine, shape, alpha, sigma, **how, temporary=True)
+        noise = RandomField.of(shape, alpha, sigma, seed=seed, index=index, **how)
+        if subject.is_alone and _is_drawn_slice_by_slice(noise, shape, axes):
+            interpolated |= {"alpha": noise.alpha, "sigma": noise.sigma, "truncate": TRUNCATE}
+            place = subject.image, noise.seed, noise.streams
+            warped, folds = engine.elastic(*place, **interpolated, count_folds=check_folds)
+            if folds is not None:
+                warn_of_folds(folds, subject.image.size)
+            return subject.give_back(warped)
+        field = noise.displacement(engine, dtype=field_dtype(subject.image.dtype), temporary=True)
     else:
         field = _drawn_displacement(engine, shape, alpha, sigma, random_state, **how)
-    if not np.any(alpha):
-        order = min(order, 1)  # what does not move comes back to the bit
-    elif check_folds or (check_folds is None and not on_device(image)):
-        warn_of_folds(engine, field, axes)
-    return subject.pulled(engine, field, axes=axes, order=order, mode=mode, cval=cval)
+    if check_folds:
+        warn_of_folds(engine.count_folds(field, axes=axes), prod(field.shape[1:]))
+    return subject.pulled(engine, field, axes=axes, **interpolated)
+
+
+def _is_drawn_slice_by_slice(noise: RandomField, shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+    """Whether each slice, or the whole image, moves along its last axes by smooth noise of its own."""
+    fixed = len(shape) - len(noise.shape)
+    alone = axes == tuple(range(fixed, len(shape))) and noise.streams.shape[1:] == shape[:fixed]
+    return alone and noise.method == "gaussian"
 
 
 def _drawn_displacement(

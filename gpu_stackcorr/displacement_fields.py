@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite, prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -116,46 +116,63 @@ def displacement_field(
     shape = check_shape(shape)
     axes = moving_axes(axes, len(shape), trailing=entries(sigma) < len(shape))
     check_choice("mode", mode, INTERPOLATION_MODES)
-    box = whole_box(shape) if box is None else check_box(box, shape)
-    engine = get_backend(backend)
-    which: dict[str, Any] = {"seed": seed, "index": index, "box": box, "axes": axes, "shared": shared}
-    how: dict[str, Any] = {"method": method, "spacing": spacing, "mode": mode, "dtype": check_float(dtype)}
-    return engine.to_host(displacement_on(engine, shape, alpha, sigma, **which, **how))
+    box = None if box is None else check_box(box, shape)
+    engine, dtype = get_backend(backend), check_float(dtype)
+    how: dict[str, Any] = {"axes": axes, "method": method, "spacing": spacing, "shared": shared}
+    field = RandomField.of(shape, alpha, sigma, seed=seed, index=index, box=box, **how)
+    return engine.to_host(field.displacement(engine, mode=mode, dtype=dtype))
 
 
-def displacement_on(
-    engine: Backend,
-    shape: tuple[int, ...],
-    alpha: float | Sequence[float],
-    sigma: float | Sequence[float],
-    *,
-    seed: int | None,
-    index: int,
-    box: Box,
-    axes: tuple[int, ...],
-    mode: str,
-    dtype: DTypeLike,
-    method: str = "gaussian",
-    spacing: float | Sequence[float] = 1.0,
-    shared: bool = False,
-    temporary: bool = False,
-) -> NDArray[Any]:
-    """Return a displacement field where the backend makes it; see `displacement_field`.
+class RandomField(NamedTuple):
+    """Random displacements as backends take them: one a slice, or one for all, of the axes that are smoothed."""
 
-    It may be `temporary`: see ``Backend.displacement``.
-    """
-    alphas, sigmas = scales_in_voxels(alpha, sigma, len(shape), axes, method=method, spacing=spacing, shared=shared)
-    fixed = len(shape) - len(sigmas)
-    if shared:
-        numbers = indices(index, 1).reshape((1,) * fixed)
-    else:
-        numbers = indices(index, prod(shape[:fixed])).reshape(shape[:fixed])
-        numbers = numbers[tuple(slice(*ends) for ends in box[:fixed])]
-    how: dict[str, Any] = {"alpha": np.reshape(alphas, (-1,) + (1,) * fixed), "box": box[fixed:], "dtype": dtype}
-    place = seed_or_fresh(seed), _streams([len(shape) - 1 - axis for axis in axes], numbers), shape[fixed:]
-    if method == "grid":
-        return engine.control_grid(*place, distance=sigmas, **how)
-    return engine.displacement(*place, sigma=sigmas, mode=mode, truncate=TRUNCATE, temporary=temporary, **how)
+    method: str
+    seed: int
+    streams: NDArray[np.uint64]
+    """Of the components, first axis first, of each displacement: (len(axes), axes that are not smoothed...)."""
+    shape: tuple[int, ...]
+    box: Box
+    alpha: NDArray[np.float64]
+    sigma: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls,
+        shape: tuple[int, ...],
+        alpha: float | Sequence[float],
+        sigma: float | Sequence[float],
+        *,
+        seed: int | None,
+        index: int,
+        axes: tuple[int, ...],
+        box: Box | None = None,
+        method: str = "gaussian",
+        spacing: float | Sequence[float] = 1.0,
+        shared: bool = False,
+    ) -> RandomField:
+        """Return those of `displacement_field` with these parameters, or raise ParameterError."""
+        alphas, sigmas = scales_in_voxels(alpha, sigma, len(shape), axes, method=method, spacing=spacing, shared=shared)
+        box = whole_box(shape) if box is None else box
+        fixed = len(shape) - len(sigmas)
+        if shared:
+            numbers = indices(index, 1).reshape((1,) * fixed)
+        else:
+            numbers = indices(index, prod(shape[:fixed])).reshape(shape[:fixed])
+            numbers = numbers[tuple(slice(*ends) for ends in box[:fixed])]
+        streams = _streams([len(shape) - 1 - axis for axis in axes], numbers)
+        scale = np.reshape(alphas, (-1,) + (1,) * fixed)
+        return cls(method, seed_or_fresh(seed), streams, shape[fixed:], box[fixed:], scale, sigmas)
+
+    def displacement(
+        self, engine: Backend, *, dtype: DTypeLike, mode: str = "constant", temporary: bool = False
+    ) -> NDArray[Any]:
+        """Return the displacement where the backend makes it. It may be `temporary`: see ``Backend.displacement``."""
+        place = self.seed, self.streams, self.shape
+        how: dict[str, Any] = {"alpha": self.alpha, "box": self.box, "dtype": dtype}
+        if self.method == "grid":
+            return engine.control_grid(*place, distance=self.sigma, **how)
+        how |= {"mode": mode, "truncate": TRUNCATE, "temporary": temporary}
+        return engine.displacement(*place, sigma=self.sigma, **how)
 
 
 def scales_in_voxels(

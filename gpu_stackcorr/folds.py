@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import on_device, take
-from .backends.base import Array, Backend
+from .backends.base import Array, Backend, Folds
 from .backends.numpy_.interpolation import boxes
 from .backends.numpy_.jacobian import derivative, determinant
 from .deformation_checks import check_finite, moving_axes
@@ -221,14 +221,12 @@ def limit_folds(
     return give_back(field * field.dtype.type(scale)), scale
 
 
-def warn_of_folds(engine: Backend, displacement: Array, axes: Sequence[int]) -> None:
-    """Warn where a displacement folds, and say how much of it; it lies where `engine` computes."""
-    minimum, folded = engine.count_folds(displacement, axes=axes)
-    if folded:
-        voxels = int(np.prod(displacement.shape[1:]))
+def warn_of_folds(folds: Folds, voxels: int) -> None:
+    """Warn where a displacement of so many voxels folds, and say how much of it."""
+    if folds.folded:
         warn(
-            f"the displacement folds {percentage(folded, voxels)} of the image over itself (least determinant "
-            f"{minimum:.3g}): a smaller alpha, a larger sigma or limit_folds keeps it whole",
+            f"the displacement folds {percentage(folds.folded, voxels)} of the image over itself (least determinant "
+            f"{folds.minimum:.3g}): a smaller alpha, a larger sigma or limit_folds keeps it whole",
             FoldWarning,
         )
 

@@ -92,7 +92,7 @@ EMULATED = {
     *("test_random_field", "test_gaussian_filter", "test_spline_filter", "test_displacement"),
     *("test_control_grid", "test_displacement_fields"),
     *("test_map_coordinates", "test_warp", "test_elastic_transform", "test_elastic_inputs", "test_ndimage"),
-    *("test_jacobian", "test_folds", "test_inversion"),
+    *("test_elastic", "test_jacobian", "test_folds", "test_inversion"),
     *("test_random_cases", "test_elastic_options", "test_compositions", "test_recipes", "test_block_deformation"),
     *("test_moments", "test_moments_cells", "test_moments_merge", "test_nist"),
     *("test_cross_moments", "test_warp_moments"),

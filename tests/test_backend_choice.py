@@ -16,7 +16,7 @@ import pytest
 
 import gpu_stackcorr
 from gpu_stackcorr import arrays, available_backends, backends, get_backend, use_backend
-from gpu_stackcorr.backends.base import BackendInfo
+from gpu_stackcorr.backends.info import BackendInfo
 from gpu_stackcorr.errors import BackendError, ParameterError
 
 VARIABLE = "GPU_STACKCORR_BACKEND"

@@ -36,7 +36,7 @@ def test_elastic_slices_find_what_was_compiled(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     assert ahead._start("uint8").wait(300) == 0
     kept = {path.name.split(".")[0] for path in tmp_path.rglob("*.nbc")}
-    deform = {"random_field", "smooth_noise", "transposing", "margins", "warp", "rows", "placing"}
+    deform = {"elastic", "random_field", "smooth_noise", "transposing", "margins", "warp", "rows", "placing"}
     assert kept >= deform
     command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path}; {DEFORM}"]
     log = subprocess.run(command, text=True, check=True, capture_output=True, timeout=300).stdout

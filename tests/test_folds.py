@@ -183,9 +183,9 @@ def test_float32(backend):
 def test_a_warning_says_how_much_folds(backend):
     steep = along_x(0, 0, -3, 0, 0)
     with pytest.warns(FoldWarning, match=r"folds 20.0 % of the image over itself \(least determinant -0.5\)"):
-        warn_of_folds(backend, steep, (0, 1))
+        warn_of_folds(backend.count_folds(steep, axes=(0, 1)), steep[0].size)
     with warnings.catch_warnings(action="error"):
-        warn_of_folds(backend, steep / 4, (0, 1))
+        warn_of_folds(backend.count_folds(steep / 4, axes=(0, 1)), steep[0].size)
 
 
 WRONG = [

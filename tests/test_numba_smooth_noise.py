@@ -21,7 +21,7 @@ from gpu_stackcorr.backends.numba_.random_field import random_field
 
 STRIP = smooth_noise.STRIP_BYTES // 4
 HEIGHTS = [1, BLOCK - 1, BLOCK, STRIP - 1, STRIP, STRIP + 1, 2 * STRIP + 3]
-WIDTHS = [1, BLOCK - 1, BLOCK + 1, smooth_noise.TURNED - 1, smooth_noise.TURNED + 1, 150]
+WIDTHS = [1, BLOCK - 1, BLOCK + 1, 4 * BLOCK - 1, 4 * BLOCK + 1, 150]
 
 
 def step_by_step(seed, stream, shape, alpha, sigma, mode, dtype):

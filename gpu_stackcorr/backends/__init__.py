@@ -6,7 +6,8 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 
-from .base import Backend, BackendInfo
+from .base import Backend
+from .info import BackendInfo
 
 PREFERENCE = ("cuda", "numba", "numpy")
 """The order in which the automatic choice tries them."""

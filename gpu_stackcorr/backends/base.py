@@ -13,7 +13,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,31 +30,6 @@ INTERPOLATION_MODES = ("reflect", "grid-mirror", "constant", "grid-constant", "n
 
 SPLINE_PADDING = 12
 """Samples added on each side before the prefilter in the modes that have no exact one, nearest and grid-constant."""
-
-
-@dataclass(frozen=True, slots=True)
-class BackendInfo:
-    """What is known of a backend on this machine.
-
-    Attributes
-    ----------
-    name : str
-        ``"numpy"``, ``"numba"`` or ``"cuda"``.
-    available : bool
-        Whether operations can run on it here.
-    version : str
-        Version of the library that it stands on, empty where that is missing.
-    device : str
-        What it computes on.
-    reason : str
-        Why it is not available, and what to install; empty where it is.
-    """
-
-    name: str
-    available: bool
-    version: str
-    device: str
-    reason: str = ""
 
 
 class Folds(NamedTuple):
@@ -279,6 +253,32 @@ class Backend(ABC):
         scale = np.asarray(alpha, dtype).reshape(np.shape(alpha) + (1,) * len(shape))
         inside: tuple[Any, ...] = (..., *inner)
         return np.asarray(smooth[inside] * scale)
+
+    def elastic(
+        self,
+        image: Array,
+        seed: int,
+        stream: NDArray[np.uint64],
+        *,
+        alpha: float | NDArray[np.float64],
+        sigma: Sequence[float],
+        truncate: float = 4.0,
+        order: int,
+        mode: str,
+        cval: float = 0.0,
+        count_folds: bool = False,
+    ) -> tuple[Array, Folds | None]:
+        """Pull an image through random displacements of its last axes, of which `sigma` has one entry each.
+
+        `stream` is (len(sigma), ...): the streams of the components, first axis first, of the displacement of each
+        slice. Equal to `displacement`, `warp` and, if asked for, `count_folds` one after the other to the bit; other
+        forms keep the displacements of few slices at a time, or none.
+        """
+        axes = range(image.ndim - len(sigma), image.ndim)
+        how: dict[str, Any] = {"alpha": alpha, "sigma": sigma, "truncate": truncate, "dtype": field_dtype(image.dtype)}
+        field = self.displacement(seed, stream, image.shape[axes.start :], **how)
+        folds = self.count_folds(field, axes=axes) if count_folds else None
+        return self.warp(image, field, axes=axes, order=order, mode=mode, cval=cval), folds
 
     @staticmethod
     @abstractmethod

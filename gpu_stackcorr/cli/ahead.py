@@ -44,9 +44,9 @@ def _is_worth_it(options: ReportOptions) -> bool:
         or (options.threads or allowed_threads()) < 2
     ):
         return False
-    from gpu_stackcorr.backends.numba_ import kept_code, smooth_noise
+    from gpu_stackcorr.backends.numba_ import elastic, kept_code
 
-    return kept_code.is_missing(smooth_noise.draw_piece)
+    return kept_code.is_missing(elastic.pull_piece)
 
 
 def _start(dtype: str) -> subprocess.Popen[bytes] | None:

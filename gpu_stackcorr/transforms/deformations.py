@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import cos, radians, sin
+from math import cos, prod, radians, sin
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ from gpu_stackcorr.backends.base import Array, Backend, field_dtype
 from gpu_stackcorr.compositions import affine_displacement, check_matrix, followed_by, followed_by_affine
 from gpu_stackcorr.deformation import elastic_transform, warp
 from gpu_stackcorr.deformation_checks import check_interpolation, check_scale
-from gpu_stackcorr.displacement_fields import displacement_on
+from gpu_stackcorr.displacement_fields import RandomField
 from gpu_stackcorr.errors import ParameterError
 from gpu_stackcorr.folds import warn_of_folds
-from gpu_stackcorr.random_fields import check_seed, seed_or_fresh, whole_box
+from gpu_stackcorr.random_fields import check_seed, seed_or_fresh
 from gpu_stackcorr.recipes import Recipe, make_recipe
 
 from .base import Transform
@@ -57,7 +57,7 @@ class Deformation(Transform):
         shape = tuple(n for axis, n in enumerate(size.shape) if axis not in self._channels(size.ndim))
         field = self.followed_by(None, engine, shape, field_dtype(size.dtype), index)
         if self.check_folds:
-            warn_of_folds(engine, field, range(len(shape)))
+            warn_of_folds(engine.count_folds(field, axes=range(len(shape))), prod(shape))
         return warp(
             image,
             field,
@@ -175,20 +175,16 @@ class Elastic(Deformation):
         self, field: Array | None, engine: Backend, shape: tuple[int, ...], dtype: DTypeLike, index: int
     ) -> Array:
         """Return the displacement of this deformation of an image of `shape`, followed by that of `field`."""
-        own = displacement_on(
-            engine,
+        own = RandomField.of(
             shape,
             self.alpha,
             self.sigma,
             seed=self.seed,
             index=index,
-            box=whole_box(shape),
             axes=tuple(range(len(shape))),
             method=self.method,
             spacing=self.spacing,
-            mode="constant",
-            dtype=dtype,
-        )
+        ).displacement(engine, dtype=dtype)
         return own if field is None else followed_by(engine, own, field)
 
 

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
-from gpu_stackcorr.backends.base import BackendInfo
+from gpu_stackcorr.backends.info import BackendInfo
 from gpu_stackcorr.errors import BackendError
 
 LOWEST_CAPABILITY = 70

@@ -6,12 +6,18 @@ Its modules import those of the ``numpy`` backend that stand on SciPy where they
 
 from __future__ import annotations
 
-from gpu_stackcorr.backends.base import Backend
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_stackcorr.backends.base import Array, Backend, Folds
 
 from . import (
     control_grid,
     cross_moments,
     displacement,
+    elastic,
     gaussian,
     jacobian,
     map_coordinates,
@@ -21,6 +27,7 @@ from . import (
     warp,
     warp_moments,
 )
+from .flat_images import is_too_large
 
 
 class NumbaBackend(Backend):
@@ -44,6 +51,12 @@ class NumbaBackend(Backend):
     displacement = staticmethod(displacement.displacement)
     control_grid = staticmethod(control_grid.control_grid)
     warp_moments = staticmethod(warp_moments.warp_moments)
+
+    def elastic(self, image: Array, seed: int, stream: NDArray[np.uint64], **how: Any) -> tuple[Array, Folds | None]:
+        """See ``Backend.elastic``. Slices that are too large to be copied are left to `warp`."""
+        one = image[(slice(1),) * (image.ndim - len(how["sigma"]))]
+        step_by_step = how["order"] < 2 and is_too_large(one)
+        return (super().elastic if step_by_step else elastic.elastic)(image, seed, stream, **how)
 
 
 BACKEND = NumbaBackend

@@ -49,13 +49,17 @@ def displacement(
         out = np.empty(fields, dtype)
     shared = out.shape != streams.shape + sizes  # fields that differ in alpha alone are smoothed once
     smooth, factor = (np.empty(streams.shape + sizes, dtype), np.ones((), dtype)) if shared else (out, scale)
-    in_strips = len(shape) == 2 and all(0 <= filter_radius(width, truncate) <= LARGEST_RADIUS for width in sigma)
-    fill = _fill_planes if in_strips else _fill_volumes
+    fill = _fill_planes if fits_strips(sigma, truncate) else _fill_volumes
     if smooth.size:
         fill(smooth, seed, streams, shape, box, factor, sigma=sigma, mode=mode, truncate=truncate)
     if shared:
         np.multiply(smooth, _by_field(scale, shape), out=out)
     return out
+
+
+def fits_strips(sigma: Sequence[float], truncate: float) -> bool:
+    """Whether noise is smoothed strip by strip, along as many axes as there are sigmas."""
+    return len(sigma) == 2 and all(0 <= filter_radius(width, truncate) <= LARGEST_RADIUS for width in sigma)
 
 
 def _fill_planes(
@@ -69,7 +73,8 @@ def _fill_planes(
 
     def fill_piece(number: int) -> None:
         place = places[number // len(pieces)]
-        noise.draw(fields[place], pieces[number % len(pieces)], seed, int(streams[place]), scales[place])
+        piece = pieces[number % len(pieces)]
+        noise.draw(fields[place], box, piece, seed, int(streams[place]), scales[place])
 
     run(fill_piece, len(places) * len(pieces))
 

@@ -59,12 +59,15 @@ class _Column:
         for place, value in zip(self.sums, sums, strict=True):
             builder.store(value, place)
 
-    def write(self, address: Any) -> None:
-        """Write the sums to rows of `lines` from an address on."""
+    def write(self, address: Any, scale: Any) -> None:
+        """Write the sums, times `scale` where there is one, to rows of `lines` from an address on."""
         builder = self.builder
         for k, place in enumerate(self.sums):
             at = builder.bitcast(builder.gep(address, [int64(k * self.lines)]), self.kind.as_pointer())
-            builder.store(builder.load(place), at).align = 4
+            value = builder.load(place)
+            if scale is not None:
+                value = builder.fmul(value, splat(builder, scale, self.kind.count))
+            builder.store(value, at).align = 4
 
     def _with_pair(self, total: Any, before: Any, after: Any, weight: Any, *, shared: bool) -> Any:
         """Return a sum and the weighted sum of two samples.
@@ -97,15 +100,17 @@ def block_filter(lines: int, *, fused: bool = False) -> Any:
 
     It filters BLOCK positions of so many lines side by side. Arrays are of one real type, C-contiguous: a window of
     ``(BLOCK + 2 * radius) * lines`` samples or more, the first output at row `radius`; the weights of the samples at
-    distances 0 to `radius`; ``BLOCK * lines`` sums, where the outputs go.
+    distances 0 to `radius`; ``BLOCK * lines`` sums, where the outputs go. A `fused` one takes, after these, a real of
+    that type by which the sums are multiplied.
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         """Emit the filter: outputs by OUTPUTS, lines by vectors, pairs of taps by TAPS, then one by one."""
         window, weights, sums = (
             context.make_array(kind)(context, builder, array)
-            for kind, array in zip(signature.args, arguments, strict=True)
+            for kind, array in zip(signature.args[:3], arguments[:3], strict=True)
         )
+        scale = arguments[3] if fused else None
         radius = builder.sub(builder.extract_value(weights.shape, 0), int64(1))
         lanes = VECTOR_BITS // signature.args[0].dtype.bitwidth
         first = builder.gep(window.data, [builder.mul(radius, int64(lines))])
@@ -120,13 +125,16 @@ def block_filter(lines: int, *, fused: bool = False) -> Any:
                 column.add_pairs(outermost, TAPS)
             with cgutils.for_range_slice(builder, rest, int64(0), int64(-1), inc=False) as (outermost, _):
                 column.add_pairs(outermost, 1)
-            column.write(builder.gep(sums.data, [at]))
+            column.write(builder.gep(sums.data, [at]), scale)
         return context.get_dummy_value()
 
     def filter_block(_typing: Any, window: Any, weights: Any, sums: Any) -> Any:
         return types.void(window, weights, sums), emit
 
-    return intrinsic(filter_block)
+    def filter_and_scale(_typing: Any, window: Any, weights: Any, sums: Any, scale: Any) -> Any:
+        return types.void(window, weights, sums, scale), emit
+
+    return intrinsic(filter_and_scale if fused else filter_block)
 
 
 filter_block = block_filter(LANES)

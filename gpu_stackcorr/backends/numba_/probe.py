@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from importlib.util import find_spec
 
-from gpu_stackcorr.backends.base import BackendInfo
+from gpu_stackcorr.backends.info import BackendInfo
 from gpu_stackcorr.backends.numpy_.probe import device
 
 

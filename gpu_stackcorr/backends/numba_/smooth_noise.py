@@ -1,8 +1,9 @@
 """Smooth noise of a plane, strip by strip: drawn, filtered along y, then along x, before it leaves the second cache.
 
-A window holds the rows that a strip depends on; the next one shares most of them. The field is only written. Any piece
-of it can be had alone, at the price of the noise around that it depends on, so that planes are cut where threads would
-be idle. What a sample is does not depend on the piece.
+A window holds the rows that a strip depends on; the next one shares most of them. Some rows are smoothed at a time,
+and written to a field here, or read by those of a warp (see ``elastic``). Any piece of a plane can be had alone, at the
+price of the noise around that it depends on, so that planes are cut where threads would be idle. What a sample is does
+not depend on the piece.
 
 The filters are SciPy's, in its order of operations (see `fir`), but for products of float64, which are fused with sums
 as those of float32 are: that takes two thirds of the time, and less is rounded.
@@ -10,7 +11,6 @@ as those of float32 are: that takes two thirds of the time, and less is rounded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import gcd
@@ -28,7 +28,6 @@ from .boundary import MODES, WRAP, sample_at
 from .compiler import inner, jit
 from .fir_blocks import BLOCK, block_filter
 from .gaussian import half_kernel
-from .lines import PITCH, TURNED, copy_times
 from .memory import kept
 from .parallel import cut
 from .random_field import PER_BLOCK, SYMMETRIC, Layout, fill_runs, layout_of, new_words
@@ -58,18 +57,43 @@ filter_block = block_filter(BLOCK, fused=True)
 
 
 class Piece(NamedTuple):
-    """A piece of a field: its `box` of the whole, that of the noise it depends on, and where in the field it begins."""
+    """A piece of smooth noise, as compiled code draws it."""
 
     box: Box
+    """Of the whole."""
     drawn: Box
+    """The noise it depends on."""
     layout: Layout
-    start: int
+    """Where that lies."""
+    shape: tuple[int, int]
+    """Of the whole."""
+    mode: int
+    weights: tuple[Array, Array]
+    """Of the filters along y and x, from the middle outwards."""
+    strip: int
+    """Rows of a strip."""
+
+
+class Memory(NamedTuple):
+    """Where a plane is drawn in a thread: arrays that begin with a cache line."""
+
+    window: Array
+    """Noise that a strip depends on, in tiles of SIDE columns."""
+    rows: Array
+    """SIDE rows of the result, ``row_pitch`` apart."""
+    sums: Array
+    lines: Array
+    """SIDE rows that are filtered along y, side by side."""
+    noise: Array
+    """Rows that were drawn together."""
+    words: Array
 
 
 class SmoothNoise:
     """Noise over an image, smoothed along y and x, and the pieces in which a box of it is drawn.
 
-    Pieces are of moderate width, and as many as keep so many threads busy with so many planes.
+    Pieces are of moderate width, and as many as keep so many threads busy with so many planes, of which some are drawn
+    `together`.
     """
 
     def __init__(
@@ -82,31 +106,38 @@ class SmoothNoise:
         dtype: DTypeLike,
         planes: int,
         threads: int,
+        together: int = 1,
     ) -> None:
-        self.shape, self.mode = shape, MODES[mode]
-        weights = [half_kernel(width, truncate, dtype) for width in sigma]
-        self.weights = [some if some.size else np.ones(1, dtype) for some in weights]
-        radii = [some.size - 1 for some in self.weights]
-        wraps = self.mode == WRAP
-        reach = shape if wraps else radii
-        self.pieces = []
-        (top, _), (left, right) = box
-        for piece in _cut(box, radii, wraps, planes, threads):
+        self.dtype, code, strip = np.dtype(dtype), MODES[mode], STRIP_BYTES // np.dtype(dtype).itemsize
+        y, x = (some if some.size else np.ones(1, dtype) for some in (half_kernel(s, truncate, dtype) for s in sigma))
+        radii = y.size - 1, x.size - 1
+        reach = shape if code == WRAP else radii
+        self.pieces, widest = [], 0
+        for piece in _cut(box, radii, code == WRAP, planes // together, threads):
             drawn, _ = grow_box(piece, reach, shape)
-            start = (piece[0][0] - top) * (right - left) + piece[1][0] - left
-            self.pieces.append(Piece(piece, drawn, layout_of(drawn, shape), start))
-        self.strip = STRIP_BYTES // self.weights[0].itemsize
-        widest = max(last - first for _, (_, (first, last)), _, _ in self.pieces)
-        self.ends = list(accumulate(_sizes(self.strip, widest, *radii), initial=0))
+            self.pieces.append(Piece(piece, drawn, layout_of(drawn, shape), shape, code, (y, x), strip))
+            widest = max(widest, drawn[1][1] - drawn[1][0])
+        self.ends = list(accumulate(_sizes(strip, widest, *radii, together), initial=0))
 
-    def draw(self, field: Array, piece: Piece, seed: int, stream: int, scale: Any) -> None:
-        """Fill a piece of a contiguous field with smooth noise times `scale`, in this thread."""
+    def draw(self, field: Array, box: Box, piece: Piece, seed: int, stream: int, scale: Any) -> None:
+        """Fill a piece of a contiguous field over `box` with smooth noise times `scale`, in this thread."""
+        (top, _), (left, _) = box
+        start = (piece.box[0][0] - top) * field.shape[1] + piece.box[1][0] - left
+        (memory,) = self.memory()
+        draw_piece(field.reshape(-1)[start:], field.shape[1], piece, key_of(seed, stream), scale, memory)
+
+    def memory(self) -> tuple[Memory, ...]:
+        """Return memory of this thread for each plane that is drawn together; only windows and rows are its own."""
         size = self.ends[-1]
-        space = kept("smooth noise", size * field.itemsize).array((size,), field.dtype)
-        memory = tuple([space[start:end] for start, end in pairwise(self.ends)])
-        noise = piece.layout, (np.uint64(seed), np.uint64(stream)), new_words()
-        there = field.reshape(-1)[piece.start :], field.shape[1], piece.box
-        draw_piece(*there, piece.drawn, self.shape, self.mode, *self.weights, scale, noise, self.strip, memory)
+        space = kept("smooth noise", size * self.dtype.itemsize).array((size,), self.dtype)
+        *own, sums, lines, noise = [space[start:end] for start, end in pairwise(self.ends)]
+        words = new_words()
+        return tuple([Memory(*pair, sums, lines, noise, words) for pair in zip(own[::2], own[1::2], strict=True)])
+
+
+def key_of(seed: int, stream: int) -> tuple[np.uint64, np.uint64]:
+    """Return the key with which the noise of a stream is drawn."""
+    return np.uint64(seed), np.uint64(stream)
 
 
 @lru_cache(maxsize=16)
@@ -115,7 +146,7 @@ def smooth_noise(*how: Any) -> SmoothNoise:
     return SmoothNoise(*how)
 
 
-def _cut(box: Box, radii: Sequence[int], wraps: bool, planes: int, threads: int) -> list[Box]:
+def _cut(box: Box, radii: tuple[int, int], wraps: bool, planes: int, threads: int) -> list[Box]:
     """Cut a box into pieces. Where it wraps, all columns are drawn for each."""
     (top, bottom), (left, right) = box
     bands = 1 if planes >= 8 * threads else threads // gcd(planes, threads)
@@ -124,68 +155,91 @@ def _cut(box: Box, radii: Sequence[int], wraps: bool, planes: int, threads: int)
     return [((top + y.start, top + y.stop), (left + x.start, left + x.stop)) for y in rows for x in columns]
 
 
-def _sizes(strip: int, columns: int, radius_y: int, radius_x: int) -> tuple[int, ...]:
-    """Return the sizes of the arrays that ``draw_piece`` works in; all begin with a cache line where the first does."""
-    return (
-        -(-columns // BLOCK) * BLOCK * (strip + 2 * radius_y + 1),  # a row more: tiles are no power of two apart
-        BLOCK * BLOCK,
-        (columns + 2 * radius_x + TURNED + BLOCK) * BLOCK,
-        TURNED * BLOCK,
-        BLOCK * PITCH,
-        DRAWN * columns + BLOCK,
+def _sizes(strip: int, columns: int, radius_y: int, radius_x: int, together: int) -> tuple[int, ...]:
+    """Return the sizes of arrays of ``Memory``; all begin with a cache line where the first does."""
+    own = (
+        -(-columns // BLOCK) * BLOCK * (strip + 2 * radius_y + 1),
+        BLOCK * row_pitch(columns),
     )
+    return (*own * together, BLOCK * BLOCK, (columns + 2 * radius_x + 2 * BLOCK) * BLOCK, DRAWN * columns + BLOCK)
 
 
 @jit
-def draw_piece(
-    target: Any, pitch: Any, piece: Any, drawn: Any, shape: Any, mode: Any, weights_y: Any, weights_x: Any, scale: Any,
-    noise: Any, strip: Any, memory: Any,
-) -> None:  # fmt: skip
-    """Fill a piece of the whole, whose rows lie `pitch` apart in `target`, strip by strip.
-
-    `drawn` is the box of the noise it depends on; `noise` is the layout of that, the key, and memory for words.
-    """
-    window, sums, lines, _, _, _ = memory
-    top, bottom = piece[0]
-    columns, reach = drawn[1][1] - drawn[1][0], 2 * (weights_y.size - 1)
-    tiles = (columns + SIDE - 1) // SIDE
-    apart = (strip + reach + 1) * SIDE  # of tiles in the window
-    row, ready = top - weights_y.size + 1, np.int64(0)  # the next row, and how many are in the window
-    for start in range(top, bottom, strip):
-        stop = min(start + strip, bottom)
-        if start > top:
-            for tile in range(tiles):
-                copy_runs(window, tile * apart + strip * SIDE, SIDE, window, tile * apart, SIDE, reach)
-            ready = reach
-        while ready < stop - start + reach:
-            count = _draw_rows(row, stop - start + reach - ready, drawn, shape, mode, noise, memory[5])
-            for k in range(count):
-                copy_runs(memory[5], k * columns, SIDE, window, (ready + k) * SIDE, apart, tiles)
-            row, ready = row + count, ready + count
+def draw_piece(target: Any, pitch: Any, piece: Any, key: Any, scale: Any, memory: Any) -> None:
+    """Fill a piece, whose rows lie `pitch` apart in `target`, strip by strip."""
+    (top, bottom), (left, right) = piece.box
+    width, apart = right - left, row_pitch(right - left)
+    for start in range(top, bottom, piece.strip):
+        stop = min(start + piece.strip, bottom)
+        slide(piece, start, stop, key, memory)
         for first in range(start, stop, SIDE):
-            for tile in range(tiles):
-                filter_block(window[tile * apart + (first - start) * SIDE :], weights_y, sums)
-                transpose(sums, SIDE, lines[(weights_x.size - 1 + tile * SIDE) * SIDE :], SIDE, SIDE, SIDE)
-            _extend(lines, drawn[1], shape[1], mode, weights_x.size - 1)
-            rows = target[(first - top) * pitch :]
-            _filter_x(rows, pitch, min(SIDE, stop - first), piece[1], drawn[1][0], weights_x, scale, memory)
+            smooth_rows(piece, first - start, scale, memory)
+            for k in range(min(SIDE, stop - first)):
+                to, row = np.uint64((first - top + k) * pitch), np.uint64(k * apart)
+                for x in range(np.uint64(width)):
+                    target[to + x] = memory.rows[row + x]
 
 
-@jit
-def _draw_rows(row: Any, wanted: Any, drawn: Any, shape: Any, mode: Any, noise: Any, rows: Any) -> Any:
+@inner
+def slide(piece: Any, start: Any, stop: Any, key: Any, memory: Any) -> None:
+    """Have the window hold the noise that a strip depends on: what the strip before it shares with it is there."""
+    columns, reach = piece.drawn[1][1] - piece.drawn[1][0], 2 * (piece.weights[0].size - 1)
+    tiles, apart = (columns + SIDE - 1) // SIDE, _tile_pitch(piece)
+    ready = np.int64(0)
+    if start > piece.box[0][0]:
+        for tile in range(tiles):
+            at = tile * apart
+            copy_runs(memory.window, at + piece.strip * SIDE, SIDE, memory.window, at, SIDE, reach)
+        ready = reach
+    while ready < stop - start + reach:
+        count = _draw_rows(piece, start - reach // 2 + ready, stop - start + reach - ready, key, memory)
+        for k in range(count):
+            copy_runs(memory.noise, k * columns, SIDE, memory.window, (ready + k) * SIDE, apart, tiles)
+        ready += count
+
+
+@inner
+def _draw_rows(piece: Any, row: Any, wanted: Any, key: Any, memory: Any) -> Any:
     """Draw some rows from `row` on, which may lie beyond a border; return how many."""
-    height, columns = shape[0], drawn[1][1] - drawn[1][0]
+    height, columns = piece.shape[0], piece.drawn[1][1] - piece.drawn[1][0]
     count = min(DRAWN, wanted, height - row) if 0 <= row < height else np.int64(1)
-    at = sample_at(row, height, mode)
-    numbers = rows[: count * columns]
+    at = sample_at(row, height, piece.mode)
+    numbers = memory.noise[: count * columns]
     if at < 0:
         for x in range(columns):
             numbers[x] = 0
     else:
-        layout, key, words = noise
+        first = (at - piece.drawn[0][0]) * columns
         how = np.int64(SYMMETRIC), np.int64(PER_BLOCK[SYMMETRIC]), np.float32(0)
-        fill_runs(numbers, (at - drawn[0][0]) * columns, layout, key, *how, words)
+        fill_runs(numbers, first, piece.layout, key, *how, memory.words)
     return count
+
+
+@inner
+def smooth_rows(piece: Any, first: Any, scale: Any, memory: Any) -> None:
+    """Smooth SIDE rows of the strip in the window from its row `first` on, and write them, times `scale`, to memory."""
+    window, rows, sums, lines, _, _ = memory
+    (weights_y, weights_x), (begin, end), (left, right) = piece.weights, piece.drawn[1], piece.box[1]
+    radius, apart, one = weights_x.size - 1, _tile_pitch(piece), type(scale)(1)
+    for tile in range((end - begin + SIDE - 1) // SIDE):
+        filter_block(window[tile * apart + first * SIDE :], weights_y, sums, one)
+        transpose(sums, SIDE, lines[(radius + tile * SIDE) * SIDE :], SIDE, SIDE, SIDE)
+    _extend(lines, piece.drawn[1], piece.shape[1], piece.mode, radius)
+    for column in range(left, right, SIDE):
+        filter_block(lines[(column - begin) * SIDE :], weights_x, sums, scale)
+        transpose(sums, SIDE, rows[column - left :], row_pitch(right - left), SIDE, SIDE)
+
+
+@inner
+def _tile_pitch(piece: Any) -> Any:
+    """Return how far apart the tiles of a window are: a row more than they have, no power of two."""
+    return (piece.strip + 2 * (piece.weights[0].size - 1) + 1) * SIDE
+
+
+@inner
+def row_pitch(width: Any) -> Any:
+    """Return how far apart rows of so many samples are in memory: no power of two."""
+    return (width + SIDE - 1) // SIDE * SIDE + SIDE
 
 
 @inner
@@ -204,22 +258,6 @@ def _copy_position(lines: Any, position: Any, column: Any, first: Any, radius: A
     """Copy a position of lines side by side, of which the window begins with column `first`, from that of a column."""
     for y in range(SIDE):
         lines[position * SIDE + y] = 0 if column < 0 else lines[(column - first + radius) * SIDE + y]
-
-
-@inner
-def _filter_x(
-    target: Any, pitch: Any, rows: Any, columns: Any, first: Any, weights: Any, scale: Any, memory: Any
-) -> None:
-    """Filter some columns of lines side by side, of which the window begins with column `first`, and write the rows."""
-    _, _, lines, sums, turned, _ = memory
-    left, right = columns
-    for column in range(left, right, TURNED):
-        count = min(TURNED, right - column)
-        for k in range(0, count, BLOCK):
-            filter_block(lines[(column - first + k) * SIDE :], weights, sums[k * SIDE :])
-        transpose(sums, SIDE, turned, np.int64(PITCH), count, SIDE)
-        for y in range(rows):
-            copy_times(scale, turned[y * PITCH :], target[y * pitch + column - left :], count)
 
 
 def _copy_runs(

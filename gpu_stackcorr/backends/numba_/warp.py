@@ -11,7 +11,7 @@ offsets and fractions would take four times the memory traffic of the displaceme
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -138,44 +138,39 @@ def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, 
 
     Return whether all displacements were finite.
     """
-    images, padding, margin = source
     ndim = len(field)
     fixed = target.ndim - ndim
     limits, rounded = limits_of(target.dtype), target.dtype.kind != "f"
-    dtype = np.float32 if images.dtype == np.float32 else np.float64
+    dtype = computed_dtype(target.dtype)
     if order:
-        images, target = as_bytes(images), as_bytes(target)
+        target = as_bytes(target)
     else:
         fill = as_words(np.asarray(fill_value(cval, target.dtype))[np.newaxis])[0]
-        images, target = as_words(images), as_words(target)
-    flat = flatten(images)
-    strides = lift(flat.strides[fixed:], 0)
-    shape = lift(tuple(n - 2 * margin for n in images.shape[fixed:]), 1)
-    first = flat.origin + margin * sum(strides)
-    code = MODE_CODES[mode]
+        target = as_words(target)
+    values, grid_at = as_loops_read(source, fixed, as_words if order == 0 else as_bytes)
+    code, padding = MODE_CODES[mode], source.padding
     parts = list(boxes(target.shape[fixed:], samples_a_task(target.size)))
     places = list(np.ndindex(*target.shape[:fixed]))
     lost: list[int] = []
 
     def task(number: int) -> None:
         place, box = places[number // len(parts)], parts[number % len(parts)]
-        origin = first + sum(p * s for p, s in zip(place, flat.strides, strict=False))
-        grid = (origin, shape, strides, margin, ndim)
+        grid = grid_at(place)
         start = lift(tuple(s.start + padding for s in box), 0)
         here: tuple[Any, ...] = (*place, *box)
         components = [in_a_row(component[here]) for component in field]
         moves = tuple([components[-1]] * (3 - ndim) + components)
         there = target[here]
         block = there.reshape(-1) if there.flags.c_contiguous else np.empty(there.size, there.dtype)
-        place = (start, lift(there.shape, 1))
+        place = (start, lift(there.shape, 1), (there.shape[-1], there.shape[-1], 0))
         offsets, floats, row = working_memory(order, dtype)
         memory = (offsets, floats, row if rounded or order == 0 else block)
         if order == 0:
-            _copy_block(flat.values, grid, place, moves, code, fill, memory, block)
+            _copy_block(values, grid, place, moves, code, fill, memory, block)
         elif order == 1:
-            _linear_block(flat.values, grid, place, moves, code, float(cval), limits, rounded, memory, block)
+            linear_block(values, grid, place, moves, code, float(cval), limits, rounded, memory, block)
         else:
-            _spline_block(flat.values, grid, place, moves, order, code, float(cval), limits, rounded, memory, block)
+            _spline_block(values, grid, place, moves, order, code, float(cval), limits, rounded, memory, block)
         if not there.flags.c_contiguous:
             there[...] = block.reshape(there.shape)
         if offsets[LOST]:
@@ -185,16 +180,38 @@ def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, 
     return not lost
 
 
+def computed_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
+    """Return the dtype in which images are computed."""
+    return np.float32 if dtype == np.float32 else np.float64
+
+
+def as_loops_read(source: Source, fixed: int, view: Callable[[Array], Array]) -> tuple[Array, Callable[..., Any]]:
+    """Return the flat memory of images under a `view`, and what gives the grid of one by its place (see ``rows``)."""
+    images, _, margin = source
+    flat = flatten(view(images))
+    ndim = images.ndim - fixed
+    strides = lift(flat.strides[fixed:], 0)
+    shape = lift(tuple(n - 2 * margin for n in images.shape[fixed:]), 1)
+    first = flat.origin + margin * sum(strides)
+
+    def grid_at(place: Sequence[int]) -> tuple[Any, ...]:
+        origin = first + sum(p * s for p, s in zip(place, flat.strides, strict=False))
+        return origin, shape, strides, margin, ndim
+
+    return flat.values, grid_at
+
+
 @inner
 def _part(place: Any, row: Any, x: Any, apart: Any) -> Any:
-    """Return the position of a part of a row of a block, and where it is among displacements and results.
+    """Return the position of a part of a row of a block, where it is among displacements, and where among results.
 
-    `place` is the position and the shape of the block; `apart` says that results are interpolated into a row apart.
+    `place` is the position and the shape of the block, how far apart its rows are among displacements and results, and
+    where results begin; `apart` says that they are interpolated into a row apart.
     """
-    start, (_, height, width) = place
-    first = row * width + x
+    start, (_, height, width), (of_moves, of_results, begin) = place
     at = (start[0] + row // height, start[1] + row % height, start[2] + x)
-    return at, (first, min(CHUNK, width - x), 0 if apart else first)
+    to = begin + row * of_results + x
+    return at, (row * of_moves + x, min(CHUNK, width - x), 0 if apart else to), to
 
 
 @borrowing
@@ -203,12 +220,12 @@ def _copy_block(source: Any, grid: Any, place: Any, moves: Any, mode: Any, fill:
     depth, height, width = place[1]
     for row in range(depth * height):
         for x in range(0, width, CHUNK):
-            at, part = _part(place, row, x, False)
+            at, part, _ = _part(place, row, x, False)
             copy_row(source, grid, at, 1, moves, part, mode, fill, memory, target)
 
 
 @borrowing
-def _linear_block(
+def linear_block(
     source: Any, grid: Any, place: Any, moves: Any, mode: Any, cval: Any, limits: Any, rounded: Any, memory: Any,
     target: Any,
 ) -> None:  # fmt: skip
@@ -219,10 +236,10 @@ def _linear_block(
     depth, height, width = place[1]
     for row in range(depth * height):
         for x in range(0, width, CHUNK):
-            at, part = _part(place, row, x, rounded)
+            at, part, to = _part(place, row, x, rounded)
             linear_row(source, grid, at, 1, moves, part, mode, cval, memory)
             if rounded:
-                round_row(memory[2], target[part[0] : part[0] + part[1]], limits)
+                round_row(memory[2], target[to : to + part[1]], limits)
 
 
 @borrowing
@@ -234,7 +251,7 @@ def _spline_block(
     depth, height, width = place[1]
     for row in range(depth * height):
         for x in range(0, width, CHUNK):
-            at, part = _part(place, row, x, rounded)
+            at, part, to = _part(place, row, x, rounded)
             spline_row(source, grid, at, 1, moves, part, order, mode, cval, memory)
             if rounded:
-                round_row(memory[2], target[part[0] : part[0] + part[1]], limits)
+                round_row(memory[2], target[to : to + part[1]], limits)

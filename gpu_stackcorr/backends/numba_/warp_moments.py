@@ -1,8 +1,9 @@
-"""Moments with elastically deformed slices: each slice is drawn, smoothed, gathered and correlated in one thread.
+"""Moments with elastically deformed slices: each slice is deformed and correlated in one thread.
 
-A thread holds the displacement of one slice and a few deformed slices, no more, and what it has written is still in
-the cache when it is read. The steps are the operations themselves: every order, mode and dtype has their digits.
-Slices that would leave threads idle, and those too large to be held once a thread, have all threads inside each step.
+A thread holds a few deformed slices, and where ``elastic`` keeps one the displacement of a slice, no more; what it has
+written is still in the cache when it is read. The steps are the operations themselves: every order, mode and dtype has
+their digits. Slices that would leave threads idle, and those too large to be held once a thread, have all threads
+inside each step.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_stackcorr.backends.base import Array, Edges, field_dtype
+from gpu_stackcorr.backends.base import Array, Edges
 from gpu_stackcorr.moments import Moments, concatenate
 from gpu_stackcorr.threads import allowed_threads, use_threads
 
-from .displacement import displacement
+from .elastic import Deformation
 from .memory import Memory
 from .moments import Prepared, moments
 from .parallel import cut, run
-from .warp import keep_constant, pull, ready
 
 LARGEST_GROUP = 8
 """Deformed slices that a thread correlates together: a call takes 0.4 ms a reference, however small the slices."""
@@ -30,7 +30,7 @@ GROUP_BYTES = 1 << 23
 """Bytes of deformed slices that a thread keeps, where there is more than one."""
 
 LARGEST_SLICE = 1 << 25
-"""Pixels of a slice up to which each thread has one of its own: 0.4 GB a thread in float32."""
+"""Pixels of a slice up to which each thread has one of its own: with its displacement, 0.4 GB a thread in float32."""
 
 
 def warp_moments(
@@ -51,7 +51,8 @@ def warp_moments(
     """See ``Backend.warp_moments``."""
     if not slices.size:
         return moments(references, slices, reference_mask=reference_mask, tiles=tiles)
-    shape, dtype = slices.shape[1:], field_dtype(slices.dtype)
+    shape = slices.shape[1:]
+    deformation = Deformation(seed, alpha, tuple(sigma), truncate, order, mode, cval)
     alone = _slices_alone(len(slices), shape[0] * shape[1])
     groups = [*_groups(alone, slices[0].nbytes), *(slice(n, n + 1) for n in range(alone, len(slices)))]
     prepared = Prepared(references, slices, reference_mask=reference_mask, tiles=tiles)
@@ -62,12 +63,8 @@ def warp_moments(
         numbers = range(*groups[number].indices(len(slices)))
         space = _taken(spare)
         warped = space.warped.array((len(numbers), *shape), slices.dtype.newbyteorder("="))
-        field = space.field.array((2, *shape), dtype)
         for target, n in zip(warped, numbers, strict=True):
-            displacement(seed, stream[:, n], shape, alpha=alpha, sigma=sigma, truncate=truncate, dtype=dtype, out=field)
-            source = ready(slices[n], 0, order, mode, cval, space.margins)
-            pull(source, field, target, order=order, mode=mode, cval=cval)
-            keep_constant(slices[n], target)
+            deformation.deform(slices[n], stream[:, n], target, space.margins, space.field)
         parts[number] = prepared.moments(warped)
         spare.append(space)
 

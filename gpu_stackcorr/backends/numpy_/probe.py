@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from gpu_stackcorr.backends.base import BackendInfo
+from gpu_stackcorr.backends.info import BackendInfo
 
 
 def probe() -> BackendInfo:
