@@ -93,10 +93,10 @@ class Deformation(NamedTuple):
             how = MODE_CODES[self.mode], float(self.cval), limits, rounded, memory, rows[place]
             both = slice(None), *place
             y, x = (key_of(self.seed, stream) for stream in streams[both].tolist())
-            memories = noise.memory()
-            along_y, along_x = (in_a_row(own.rows) for own in memories)
+            spaces = noise.workspaces()
+            along_y, along_x = (in_a_row(space.rows) for space in spaces)
             moves = along_y, along_y, along_x  # the first stands for z, along which nothing moves
-            pull_piece(values, grid_at(place), moves, *how, piece, (y, x), tuple(scales[both]), memories)
+            pull_piece(values, grid_at(place), moves, *how, piece, (y, x), tuple(scales[both]), spaces)
 
         run(task, len(places) * len(pieces))
 
@@ -136,21 +136,21 @@ def elastic(
 @jit
 def pull_piece(
     source: Any, grid: Any, moves: Any, mode: Any, cval: Any, limits: Any, rounded: Any, memory: Any, target: Any,
-    piece: Any, keys: Any, scales: Any, memories: Any,
+    piece: Any, keys: Any, scales: Any, spaces: Any,
 ) -> None:  # fmt: skip
     """Fill a piece of a slice, strip by strip: see ``linear_block`` for the warp, and ``draw_piece`` for the noise.
 
-    `moves` are the rows of `memories`, which compiled code takes for others: those that cannot be written.
+    `moves` are the rows of `spaces`, typed as memory that cannot be written, as those of other displacements are.
     """
     (top, bottom), (left, right) = piece.box
     width, pitch = piece.shape[1], row_pitch(right - left)
     for start in range(top, bottom, piece.strip):
         stop = min(start + piece.strip, bottom)
         for axis in range(2):
-            slide(piece, start, stop, keys[axis], memories[axis])
+            slide(piece, start, stop, keys[axis], spaces[axis])
         for first in range(start, stop, SIDE):
             for axis in range(2):
-                smooth_rows(piece, first - start, scales[axis], memories[axis])
+                smooth_rows(piece, first - start, scales[axis], spaces[axis])
             size = np.int64(1), min(SIDE, stop - first), right - left
             place = (np.int64(0), first, left), size, (pitch, width, first * width + left)
             linear_block(source, grid, place, moves, mode, cval, limits, rounded, memory, target)

@@ -75,7 +75,7 @@ class Piece(NamedTuple):
     """Rows of a strip."""
 
 
-class Memory(NamedTuple):
+class Workspace(NamedTuple):
     """Where a plane is drawn in a thread: arrays that begin with a cache line."""
 
     window: Array
@@ -124,16 +124,16 @@ class SmoothNoise:
         """Fill a piece of a contiguous field over `box` with smooth noise times `scale`, in this thread."""
         (top, _), (left, _) = box
         start = (piece.box[0][0] - top) * field.shape[1] + piece.box[1][0] - left
-        (memory,) = self.memory()
+        (memory,) = self.workspaces()
         draw_piece(field.reshape(-1)[start:], field.shape[1], piece, key_of(seed, stream), scale, memory)
 
-    def memory(self) -> tuple[Memory, ...]:
-        """Return memory of this thread for each plane that is drawn together; only windows and rows are its own."""
+    def workspaces(self) -> tuple[Workspace, ...]:
+        """Return one of this thread for each plane that is drawn together; only windows and rows are its own."""
         size = self.ends[-1]
         space = kept("smooth noise", size * self.dtype.itemsize).array((size,), self.dtype)
         *own, sums, lines, noise = [space[start:end] for start, end in pairwise(self.ends)]
         words = new_words()
-        return tuple([Memory(*pair, sums, lines, noise, words) for pair in zip(own[::2], own[1::2], strict=True)])
+        return tuple([Workspace(*pair, sums, lines, noise, words) for pair in zip(own[::2], own[1::2], strict=True)])
 
 
 def key_of(seed: int, stream: int) -> tuple[np.uint64, np.uint64]:
@@ -157,11 +157,8 @@ def _cut(box: Box, radii: tuple[int, int], wraps: bool, planes: int, threads: in
 
 
 def _sizes(strip: int, columns: int, radius_y: int, radius_x: int, together: int) -> tuple[int, ...]:
-    """Return the sizes of arrays of ``Memory``; all begin with a cache line where the first does."""
-    own = (
-        -(-columns // BLOCK) * BLOCK * (strip + 2 * radius_y + 1),
-        BLOCK * row_pitch(columns),
-    )
+    """Return the sizes of the arrays of a ``Workspace``; all begin with a cache line where the first does."""
+    own = -(-columns // BLOCK) * BLOCK * (strip + 2 * radius_y + 1), BLOCK * row_pitch(columns)
     return (*own * together, BLOCK * BLOCK, (columns + 2 * radius_x + 2 * BLOCK) * BLOCK, DRAWN * columns + BLOCK)
 
 
