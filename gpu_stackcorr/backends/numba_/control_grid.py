@@ -64,8 +64,7 @@ def _coefficients(seed: int, streams: NDArray[np.uint64], grid: ControlGrid) -> 
     """Return the coefficients of the splines through the normal numbers of some streams."""
     vectors = random_field(seed, streams, grid.shape, box=grid.box, distribution="normal", dtype=np.float64)
     axes = range(1, vectors.ndim)
-    zero, one = np.float64(0), np.float64(1)
-    smooth_floats(vectors, vectors, [Pass(axis, PREFILTER, MIRROR, zero, one) for axis in axes])
+    smooth_floats(vectors, vectors, [Pass(axis, PREFILTER, MIRROR, np.float64(0)) for axis in axes])
     inside: tuple[Any, ...] = (..., *grid.inner)
     coefficients: Array = vectors[inside]
     return coefficients

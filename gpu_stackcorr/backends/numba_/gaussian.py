@@ -36,13 +36,12 @@ CHUNK = 2**18
 
 
 class Pass(NamedTuple):
-    """The filter of one axis; what it gives is multiplied by `scale`."""
+    """The filter of one axis."""
 
     axis: int
     weights: Array
     mode: int
     cval: Any
-    scale: Any
 
 
 def filter_radius(sigma: float, truncate: float) -> int:
@@ -66,7 +65,7 @@ class _Tiles:
     def __init__(self, source: Array, target: Array, one: Pass, threads: int) -> None:
         batch, length, side = self.shape = _around(target.shape, one.axis)
         self.arrays = source.reshape(-1), target.reshape(-1)
-        self.filter_arguments = one.weights, one.mode, one.cval, one.scale
+        self.filter_arguments = one.weights, one.mode, one.cval
         self.side_by_side = side >= NARROWEST or (side == 1 and batch >= NARROWEST)
         if self.side_by_side:
             self.count = tiles_side_by_side(self.shape)
@@ -108,7 +107,7 @@ def gaussian_filter(
         return smooth
     dtype = np.dtype(np.float32 if smooth.dtype == np.float32 else np.float64)
     passes = [
-        Pass(axis, half_kernel(width, truncate, dtype), MODES[name], dtype.type(cval), dtype.type(1))
+        Pass(axis, half_kernel(width, truncate, dtype), MODES[name], dtype.type(cval))
         for axis, width, name in zip(axes, sigma, mode, strict=True)
         if width > SMALLEST_SIGMA
     ]

@@ -47,12 +47,11 @@ def make_scratch(radius: int, dtype: Any) -> Array:
 
 @jit
 def filter_side_by_side(
-    source: Any, target: Any, shape: Any, weights: Any, mode: Any, cval: Any, scale: Any, tiles: Any, scratch: Any
+    source: Any, target: Any, shape: Any, weights: Any, mode: Any, cval: Any, tiles: Any, scratch: Any
 ) -> None:
     """Filter LANES lines at a time, of ``tiles_side_by_side(shape)`` tiles those from ``tiles[0]`` to ``tiles[1]``.
 
-    Results are multiplied by `scale`. Lines of the last axis (B = 1) are turned on their way into the window and out of
-    it. `source` may be `target`.
+    Lines of the last axis (B = 1) are turned on their way into the window and out of it. `source` may be `target`.
     """
     _, length, side = shape
     radius = weights.size - 1
@@ -84,7 +83,7 @@ def filter_side_by_side(
                 last = min(first + together, stop)
                 for k in range(0, last - first, BLOCK):
                     filter_block(window[(first + k - start) * LANES :], weights, sums[k * LANES :])
-                _write_positions(sums, target[base:], scale, first, last, length, side, width)
+                _write_positions(sums, target[base:], first, last, length, side, width)
 
 
 def tiles_side_by_side(shape: tuple[int, int, int]) -> int:
@@ -115,21 +114,19 @@ def _read_positions(source: Any, start: Any, stop: Any, length: Any, side: Any, 
 
 
 @inner
-def _write_positions(
-    sums: Any, target: Any, scale: Any, start: Any, stop: Any, length: Any, side: Any, width: Any
-) -> None:
+def _write_positions(sums: Any, target: Any, start: Any, stop: Any, length: Any, side: Any, width: Any) -> None:
     """Copy rows of LANES to some positions of `width` lines. Lines are turned within a cache, then written whole."""
     count = stop - start
     if side > 1:
         for k in range(count):
-            copy_times(scale, sums[k * LANES :], target[(start + k) * side :], width)
+            _copy(sums[k * LANES :], target[(start + k) * side :], width)
         return
     turned = sums[TURNED * LANES :]
     for first in range(0, width, SQUARE):
         lines = min(SQUARE, width - first)
         transpose(sums[first:], np.int64(LANES), turned, np.int64(PITCH), count, lines)
         for k in range(lines):
-            copy_times(scale, turned[k * PITCH :], target[(first + k) * length + start :], count)
+            _copy(turned[k * PITCH :], target[(first + k) * length + start :], count)
 
 
 @jit
@@ -141,7 +138,6 @@ def filter_rows(
     weights: Any,
     mode: Any,
     cval: Any,
-    scale: Any,
     tiles: Any,
     scratch: Any,
 ) -> None:
@@ -179,7 +175,7 @@ def filter_rows(
                 begin = piece % pieces * span
                 end = min(begin + start + segment, begin + span, length)
                 smooth = target[(piece // pieces * length + begin + start) * side :]
-                copy_times(scale, sums[(piece - tile * together) * pitch :], smooth, (end - begin - start) * side)
+                _copy(sums[(piece - tile * together) * pitch :], smooth, (end - begin - start) * side)
 
 
 @inner
@@ -218,13 +214,6 @@ def _read_row(
     if stop + radius > ready:
         room = window[(ready - start) * side + reach :]
         _copy(beyond[(ready - end) * side :], room, (stop + radius - ready) * side)
-
-
-@inner
-def copy_times(scale: Any, source: Any, target: Any, count: Any) -> None:
-    """Copy what was filtered, times `scale`."""
-    for k in range(count):
-        target[k] = source[k] * scale
 
 
 @inner
