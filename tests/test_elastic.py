@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from gpu_stackcorr.backends.base import INTERPOLATION_MODES, field_dtype
+from gpu_stackcorr.backends.numpy_ import elastic as in_groups
 from gpu_stackcorr.displacement_fields import displacement_streams
+from gpu_stackcorr.threads import use_threads
 
 ALPHA = np.array([20.0, 30.0, 25.0])
 SIGMA = [3.0, 2.0, 1.0]
@@ -70,6 +72,18 @@ def test_images_in_any_memory(backend):
 
 def test_an_alpha_for_all(backend):
     check(backend, images("u1", (3, 20, 30)), alpha=15.0)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f8"])
+def test_an_alpha_for_each_slice(backend, dtype):
+    check(backend, images(dtype, (5, 20, 30)), alpha=np.linspace(0, 40, 10).reshape(2, 5))
+
+
+def test_groups_change_no_bit(backend, monkeypatch):
+    monkeypatch.setattr(in_groups, "GROUP_VOXELS", 700)
+    with use_threads(1):
+        check(backend, images("f4", (5, 20, 30)))
+        check(backend, images("u1", (2, 3, 20, 30)), order=3)
 
 
 @pytest.mark.parametrize("sigma", [(0.0, 0.0), (0.0, 4.0), (40.0, 2.0), (3.0, 80.0)])

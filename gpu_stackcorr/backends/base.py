@@ -271,14 +271,13 @@ class Backend(ABC):
         """Pull an image through random displacements of its last axes, of which `sigma` has one entry each.
 
         `stream` is (len(sigma), ...): the streams of the components, first axis first, of the displacement of each
-        slice. Equal to `displacement`, `warp` and, if asked for, `count_folds` one after the other to the bit; other
-        forms keep the displacements of few slices at a time, or none.
+        slice, against whose shape `alpha` broadcasts. Equal to `displacement`, `warp` and, if asked for, `count_folds`
+        one after the other to the bit, with the displacements of few slices at a time, or none.
         """
-        axes = range(image.ndim - len(sigma), image.ndim)
-        how: dict[str, Any] = {"alpha": alpha, "sigma": sigma, "truncate": truncate, "dtype": field_dtype(image.dtype)}
-        field = self.displacement(seed, stream, image.shape[axes.start :], **how)
-        folds = self.count_folds(field, axes=axes) if count_folds else None
-        return self.warp(image, field, axes=axes, order=order, mode=mode, cval=cval), folds
+        from gpu_stackcorr.backends.numpy_.elastic import elastic_in_groups
+
+        how: dict[str, Any] = {"truncate": truncate, "order": order, "mode": mode, "cval": cval}
+        return elastic_in_groups(self, image, seed, stream, alpha=alpha, sigma=sigma, **how, count_folds=count_folds)
 
     @staticmethod
     @abstractmethod

@@ -21,6 +21,7 @@ from . import (
     control_grid,
     cross_moments,
     displacement,
+    elastic,
     gaussian,
     jacobian,
     map_coordinates,
@@ -198,6 +199,10 @@ class CudaBackend(Backend):
             truncate=truncate,
             dtype=dtype,
         )
+
+    def elastic(self, image: Array, seed: int, stream: NDArray[np.uint64], **how: Any) -> tuple[Array, Folds | None]:
+        """See ``Backend.elastic``."""
+        return elastic.elastic(self.device, image, seed, stream, **how)
 
     def jacobian_determinant(  # type: ignore[override]
         self, displacement: Array, *, axes: Sequence[int], box: Box | None = None

@@ -14,6 +14,7 @@ import numpy as np
 
 from gpu_stackcorr.backends.base import Array, Box, Folds
 from gpu_stackcorr.backends.numpy_.interpolation import boxes
+from gpu_stackcorr.backends.numpy_.jacobian import folds_of_parts
 from gpu_stackcorr.random_fields import grow_box, whole_box
 
 from .device import Device
@@ -57,7 +58,7 @@ def count_folds(device: Device, displacement: Array, *, axes: Sequence[int]) -> 
     if not on_host:
         return _folds(device, device.to_device(displacement), axes, box)
     found = [_folds(device, piece, axes, inner) for _, piece, inner in _pieces(device, displacement, axes, box)]
-    return Folds(min((part.minimum for part in found), default=np.inf), sum(part.folded for part in found))
+    return folds_of_parts(found)
 
 
 def _pieces(

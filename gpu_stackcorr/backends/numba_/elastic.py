@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gpu_stackcorr.backends.base import Array, Folds, field_dtype
 from gpu_stackcorr.backends.numpy_.interpolation import boxes
+from gpu_stackcorr.backends.numpy_.jacobian import folds_of_parts
 from gpu_stackcorr.random_fields import whole_box
 from gpu_stackcorr.threads import allowed_threads
 
@@ -117,20 +118,21 @@ def elastic(
     """See ``Backend.elastic``."""
     fixed = image.ndim - len(sigma)
     slices, pixels = image.shape[:fixed], prod(image.shape[fixed:])
-    deformation = Deformation(seed, alpha, tuple(sigma), truncate, order, mode, cval)
+    scales = np.broadcast_to(alpha, stream.shape)
     result = np.empty(image.shape, image.dtype.newbyteorder("="))
-    minimum, folded = np.inf, 0
+    found: list[Folds | None] = []
     if result.size:
         together = max(allowed_threads(), GROUP // pixels)
         count = min(together, prod(slices)) * pixels
         margins = kept("margins", count * image.itemsize)
         field = kept("field", count * len(sigma) * np.dtype(field_dtype(image.dtype)).itemsize)
         for group in boxes(slices, together):
-            streams = stream[(slice(None), *group)]
-            folds = deformation.deform(image[group], streams, result[group], margins, field, count=count_folds)
-            if folds is not None:
-                minimum, folded = min(minimum, folds.minimum), folded + folds.folded
-    return result, Folds(minimum, folded) if count_folds else None
+            both = slice(None), *group
+            deformation = Deformation(seed, scales[both], tuple(sigma), truncate, order, mode, cval)
+            found.append(
+                deformation.deform(image[group], stream[both], result[group], margins, field, count=count_folds)
+            )
+    return result, folds_of_parts([folds for folds in found if folds is not None]) if count_folds else None
 
 
 @jit

@@ -43,6 +43,11 @@ def count_in_boxes(backend: Backend, displacement: Array, axes: Sequence[int]) -
     return Folds(float(minimum) + 0.0, folded)  # -0.0 and 0.0 are one minimum
 
 
+def folds_of_parts(parts: Sequence[Folds]) -> Folds:
+    """Return how a displacement folds from how its parts do."""
+    return Folds(min((part.minimum for part in parts), default=np.inf), sum(part.folded for part in parts))
+
+
 def derivative(displacement: Array, axes: Sequence[int], box: Box) -> list[list[Array]]:
     """Return the derivative in a box: entry [i][j] is that of component i along ``axes[j]``."""
     return [[difference(component, axis, box) for axis in axes] for component in displacement]
