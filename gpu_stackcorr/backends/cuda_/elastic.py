@@ -41,7 +41,7 @@ def elastic(
     fixed, components = image.ndim - len(sigma), len(sigma)
     shape, dtype = image.shape[fixed:], field_dtype(image.dtype)
     slices = image.reshape(prod(image.shape[:fixed]), *shape)
-    streams, scales = (each.reshape(components, -1) for each in (stream, np.broadcast_to(alpha, stream.shape)))
+    streams, scales = stream.reshape(components, -1), np.broadcast_to(alpha, stream.shape).reshape(components, -1)
     axes = range(1, slices.ndim)
     found: list[Folds] = []
 

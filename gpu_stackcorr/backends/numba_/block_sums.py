@@ -16,9 +16,9 @@ add_integer_rows, add_many_integer_rows = integer_sums.add_rows, integer_sums.ad
 add_integer_slices, add_many_integer_slices = integer_sums.add_slices, integer_sums.add_many_slices
 add_integer_products = integer_sums.add_products
 total_y, total_products = integer_sums.total_y, integer_sums.total_products
-add_centred_rows, add_squares = centred_sums.add_rows, centred_sums.add_squares
+add_centred_row, add_squares = centred_sums.add_row, centred_sums.add_squares
 add_squares_of_slices = centred_sums.add_squares_of_slices
-add_products, add_many_rows = centred_sums.add_products, centred_sums.add_many_rows
+add_products, add_many = centred_sums.add_products, centred_sums.add_many
 add_slices, add_many_slices = centred_sums.add_slices, centred_sums.add_many_slices
 _MANY_INTEGERS, _REFERENCES = integer_sums.REFERENCES, centred_sums.REFERENCES
 
@@ -40,7 +40,6 @@ _WORDS = integer_sums.WORDS
 _LANES = centred_sums.WORDS
 _TOGETHER = centred_sums.SLICES
 _INTEGERS_TOGETHER = integer_sums.SLICES if has_many_registers() else 1
-_ROWS = centred_sums.ROWS
 
 
 def rows_at_once(widest: int) -> int:
@@ -138,37 +137,37 @@ def _aligned(count):  # type: ignore[no-untyped-def]
 
 @inner
 def _places(place, n, row, of_bands, band, ahead):  # type: ignore[no-untyped-def]
-    """Return the places of an image, from a row on, that ``centred_sums.add_rows`` takes."""
-    return place[0] + n * place[1] + row * place[2], place[2], n * of_bands + band, place[1], of_bands, ahead
+    """Return the places of a row of an image that ``centred_sums.add_row`` takes."""
+    return place[0] + n * place[1] + row * place[2], n * of_bands + band, place[1], of_bands, ahead
 
 
 @inner
-def _add_rows(  # type: ignore[no-untyped-def]
-    y, y_at, y_shifts, x, x_at, x_shifts, references, together, count, columns, keep, lanes, at
+def _add_row(  # type: ignore[no-untyped-def]
+    y, y_at, y_shifts, x, x_at, x_shifts, references, together, columns, keep, lanes, at
 ) -> None:
-    """Add the sums over some rows of one slice or of those that are taken together, with all references."""
+    """Add the sums over a row of one slice or of those that are taken together, with all references."""
     done = 1
     if references == 0:
         if together > 1:
-            add_squares_of_slices(y, y_at, y_shifts, y, y_at, y_shifts, count, columns, keep, lanes, at)
+            add_squares_of_slices(y, y_at, y_shifts, y, y_at, y_shifts, columns, keep, lanes, at)
         else:
-            add_squares(y, y_at, y_shifts, y, y_at, y_shifts, count, columns, keep, lanes, at)
+            add_squares(y, y_at, y_shifts, y, y_at, y_shifts, columns, keep, lanes, at)
     elif references >= _REFERENCES:
         done = _REFERENCES
         if together > 1:
-            add_many_slices(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+            add_many_slices(y, y_at, y_shifts, x, x_at, x_shifts, columns, keep, lanes, at)
         else:
-            add_many_rows(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+            add_many(y, y_at, y_shifts, x, x_at, x_shifts, columns, keep, lanes, at)
     elif together > 1:
-        add_slices(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+        add_slices(y, y_at, y_shifts, x, x_at, x_shifts, columns, keep, lanes, at)
     else:
-        add_centred_rows(y, y_at, y_shifts, x, x_at, x_shifts, count, columns, keep, lanes, at)
+        add_centred_row(y, y_at, y_shifts, x, x_at, x_shifts, columns, keep, lanes, at)
     for k in range(done, references):
-        x_k = x_at[0] + k * x_at[3], x_at[1], x_at[2] + k * x_at[4], x_at[3], x_at[4], x_at[5]
+        x_k = x_at[0] + k * x_at[2], x_at[1] + k * x_at[3], x_at[2], x_at[3], x_at[4]
         for n in range(together):
-            y_n = y_at[0] + n * y_at[3], y_at[1], y_at[2] + n * y_at[4], y_at[3], y_at[4], y_at[5]
+            y_n = y_at[0] + n * y_at[2], y_at[1] + n * y_at[3], y_at[2], y_at[3], y_at[4]
             own = at[0] + n * at[3], at[1], at[2] + k * _LANES, at[3]
-            add_products(y, y_n, y_shifts, x, x_k, x_shifts, count, columns, keep, lanes, own)
+            add_products(y, y_n, y_shifts, x, x_k, x_shifts, columns, keep, lanes, own)
 
 
 @jit
@@ -184,36 +183,34 @@ def sum_centred(  # type: ignore[no-untyped-def]
     size = _LANES * (2 + max(references, 1))
     apart, of_bands = blocks * size, (len(rows) - 1) * blocks
     lanes = _aligned(min(SLICES, part[1] - part[0]) * apart)
-    step = _ROWS if y.itemsize < 8 else 1
-    ahead, zero = _ahead(step, y_place[2], y.itemsize), np.int64(0)
+    ahead, zero = _ahead(1, y_place[2], y.itemsize), np.int64(0)
     y_shifts, x_shifts = y_shift.reshape(-1), x_shift.reshape(-1)
     for i in range(part[2], part[3]):
         band = i * blocks
         for start in range(part[0], part[1], SLICES):
             stop = min(start + SLICES, part[1])
             if not shifted:
-                exists, n = min(rows[i + 1] - rows[i], 1), start
+                n = start
                 while n < stop:
                     together = _TOGETHER if n + _TOGETHER <= stop else 1
                     y_at, own = _places(y_place, n, rows[i], of_bands, band, ahead), (zero, size, zero, apart)
                     y_shift[n : n + together, i] = 0.0
                     lanes[: together * apart] = 0.0
-                    _add_rows(y, y_at, y_shifts, y, y_at, y_shifts, zero, together, exists, columns, keep, lanes, own)
+                    if rows[i + 1] > rows[i]:
+                        _add_row(y, y_at, y_shifts, y, y_at, y_shifts, zero, together, columns, keep, lanes, own)
                     for m in range(together):
                         for j in range(blocks):
                             y_shift[n + m, i, j] = _sum_of_lanes(lanes, m * apart + j * size) / max(columns[j, 1], 1)
                     n += together
             lanes[: (stop - start) * apart] = 0.0
-            for row in range(rows[i], rows[i + 1], step):
-                count, n = min(step, rows[i + 1] - row), start
+            for row in range(rows[i], rows[i + 1]):
+                n = start
                 x_at = _places(x_place, zero, row, of_bands, band, zero)
                 while n < stop:
                     together = _TOGETHER if n + _TOGETHER <= stop else 1
                     y_at = _places(y_place, n, row, of_bands, band, ahead)
                     at = (n - start) * apart, size, 2 * _LANES, apart
-                    _add_rows(
-                        y, y_at, y_shifts, x, x_at, x_shifts, references, together, count, columns, keep, lanes, at
-                    )
+                    _add_row(y, y_at, y_shifts, x, x_at, x_shifts, references, together, columns, keep, lanes, at)
                     n += together
             for n in range(start, stop):
                 for j in range(blocks):

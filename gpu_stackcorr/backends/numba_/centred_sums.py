@@ -1,6 +1,6 @@
-"""Sums of floating images about a shift, over some rows of the blocks of a grid at a time.
+"""Sums of floating images about a shift, over one row of the blocks of a grid at a time.
 
-Eight lanes of float64, in one order on every processor: products and sums are fused by name, and nothing is added in
+Four lanes of float64, in one order on every processor: products and sums are fused by name, and nothing is added in
 another order, so that the bits depend on the pixels of the block alone. An image with itself has the same sums of xy,
 xx and yy to the last bit, because the same operations make them. (Without fused products a Zen 3, which adds on two of
 its four units only, takes 1.4 times as long.)
@@ -11,7 +11,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple, Self
 
-from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
@@ -24,143 +23,139 @@ from .vectors import (
     add_to,
     blocks_of,
     element,
-    has_many_registers,
+    int64,
     load,
-    numbers,
     prefetch,
     some_lanes,
     splat,
-    sum_of_halves,
     vector,
     windows,
 )
 
 LANES, WORDS = 16, 4
-"""Pixels of a window, of which two go to each lane of a sum, and words of float64 in memory, where a sum has half of
-its lanes: in cells of 64 pixels one thread of a Zen 4 took 1 to 7 % less than with all of them."""
-
-ROWS = 2
-"""Rows of a block of float32 that are taken one after the other before the sums go to memory. Ten slices in cells of 64
-pixels took 5 % less than with one row on a Zen 5; of float64, whose rows are longer, more."""
+"""Pixels of a window, and lanes of a sum. With eight lanes one thread of a Zen 4 took the float32 windows of a slice in
+the second cache in 1.1 times as long, with four references in 1.2 to 1.5 times; compiled for AVX2, where registers had
+room for the sums of two slices, in 1.3 and 1.5."""
 
 REFERENCES = 4
-"""References that `add_many_rows` takes at once, while y is at hand."""
+"""References that `add_many` takes at once, while y is at hand."""
 
-SLICES = 4 if has_many_registers() else 2
-"""Slices that `add_slices` takes at once, while x is at hand, as many as registers hold the sums of. With two, whose
-sums had sixteen lanes, one thread of a Zen 4 took float32 1.35 times as long, with four references 1.25 times."""
+SLICES = 4
+"""Slices that `add_slices` takes at once, while x is at hand."""
 
-_VECTOR, _SUMS = vector(F64, LANES), vector(F64, LANES // 2)
-_HALVES = range(LANES // 2), range(LANES // 2, LANES)
+NEAR_BYTES = 1 << 10
+"""How far ahead of a sum the pixels of slices are asked for once more, in the first cache. Without that 165 slices of
+768 x 1024 took two threads of a Zen 4 2 to 5 % longer, and where memory was fast float32 a quarter; with half or twice
+as far, up to 5 %."""
+
+_SUMS = vector(F64, WORDS)
+_PARTS = [range(first, first + WORDS) for first in range(0, LANES, WORDS)]
 
 
 class _Image(NamedTuple):
-    """An image as the intrinsics take it, from the row on at which they start: values of LLVM.
+    """A row of an image as the intrinsics take it: values of LLVM.
 
     Attributes
     ----------
     kind
         The type of its pixels.
-    pixels, step
-        The address of the first row, and the pixels between rows.
+    pixels
+        The address of the first one.
     shifts
         The address of the shift of the first block.
     """
 
     kind: Any
     pixels: Any
-    step: Any
     shifts: Any
 
     @classmethod
     def of(cls, context: Any, builder: Any, kinds: Any, arguments: Any) -> Self:
         """Return it from the arguments for one."""
         pixels, places, shifts = arguments
-        start, step, shift_start = (builder.extract_value(places, i) for i in range(3))
+        start, shift_start = (builder.extract_value(places, i) for i in range(2))
         first = element(context, builder, kinds[0], pixels, start)
-        return cls(kinds[0].dtype, first, step, element(context, builder, kinds[2], shifts, shift_start))
+        return cls(kinds[0].dtype, first, element(context, builder, kinds[2], shifts, shift_start))
 
     def beside(self, builder: Any, number: int, places: Any) -> Self:
-        """Return the image that lies so many images further."""
-        apart, shifts_apart = (builder.mul(builder.extract_value(places, i), ir.Constant(I64, number)) for i in (3, 4))
+        """Return the row of the image that lies so many images further."""
+        apart, shifts_apart = (builder.mul(builder.extract_value(places, i), int64(number)) for i in (2, 3))
         return self._replace(pixels=builder.gep(self.pixels, [apart]), shifts=builder.gep(self.shifts, [shifts_apart]))
 
     def shift(self, builder: Any, block: Any) -> Any:
         """Return the shift of a block in all lanes."""
-        return splat(builder, builder.load(builder.gep(self.shifts, [block])), LANES)
+        return splat(builder, builder.load(builder.gep(self.shifts, [block])), WORDS)
 
-    def ask_for(self, builder: Any, row: Any, first: Any) -> None:
+    def ask_for(self, builder: Any, first: Any, *, near: bool = False) -> None:
         """Ask for the pixels of a window, which may lie outside of the row."""
-        address = self._window(builder, row, first)
         for pixel in range(0, LANES, 8 * LINE_BYTES // self.kind.bitwidth):
-            prefetch(builder, builder.gep(address, [ir.Constant(I64, pixel)]))
+            address = builder.gep(self.pixels, [builder.add(first, int64(pixel))])
+            prefetch(builder, address, near=near)
 
-    def deviations(self, builder: Any, row: Any, first: Any, shift: Any, mask: Any) -> Any:
-        """Return a window of a row less its shift, 0 where a mask is 0."""
-        pixels = load(builder, self._window(builder, row, first), vector(self.real, LANES))
-        values = builder.fsub(builder.fpext(pixels, _VECTOR) if self.real == F32 else pixels, shift)
+    def deviations(self, builder: Any, first: Any, part: range, shift: Any, mask: Any) -> Any:
+        """Return a part of a window less its shift, 0 where a mask is 0."""
+        address = builder.gep(self.pixels, [builder.add(first, int64(part.start))])
+        pixels = load(builder, address, vector(self.real, WORDS))
+        values = builder.fsub(builder.fpext(pixels, _SUMS) if self.real == F32 else pixels, shift)
         if mask is None:
             return values
-        return builder.bitcast(builder.and_(builder.bitcast(values, mask.type), mask), _VECTOR)
+        keep = some_lanes(builder, mask, part)
+        return builder.bitcast(builder.and_(builder.bitcast(values, keep.type), keep), _SUMS)
 
     @property
     def real(self) -> Any:
         """The type of its pixels in LLVM."""
         return F32 if self.kind.bitwidth == 32 else F64
 
-    def _window(self, builder: Any, row: Any, first: Any) -> Any:
-        """Return the address of a window of a row."""
-        return builder.gep(self.pixels, [builder.add(first, builder.mul(row, self.step))])
 
-
-def _rows(
+def _row(
     context: Any, builder: Any, signature: Any, arguments: Any, *, of_y: bool, references: int, slices: int
 ) -> Any:
-    """Emit the sums over some rows of every block: whole windows, then the masked one."""
+    """Emit the sums over a row of every block: whole windows, then the masked one."""
     kinds = signature.args
-    count, columns, keep, lanes, places = arguments[6:]
+    columns, keep, lanes, places = arguments[6:]
     start, size, offset, lanes_apart = (builder.extract_value(places, i) for i in range(4))
     y, x = (_Image.of(context, builder, kinds[i : i + 3], arguments[i : i + 3]) for i in (0, 3))
-    ahead = builder.extract_value(arguments[1], 5)
+    ahead = builder.extract_value(arguments[1], 4)
     ys, xs = (
         [image.beside(builder, number, image_places) if number else image for number in range(images)]
         for image, image_places, images in ((y, arguments[1], slices), (x, arguments[4], references))
     )
-    parts = {f"xy {k}": builder.add(offset, ir.Constant(I64, k * WORDS)) for k in range(references)}
+    parts = {f"xy {k}": builder.add(offset, int64(k * WORDS)) for k in range(references)}
     if of_y:
-        parts |= {"y": ir.Constant(I64, 0), "yy": ir.Constant(I64, WORDS)}
+        parts |= {"y": int64(0), "yy": int64(WORDS)}
 
-    def add_window(sums: list[Accumulators], row: Any, first: Any, shifts: list[Any], mask: Any) -> None:
+    def add_window(sums: list[Accumulators], first: Any, shifts: list[Any], mask: Any) -> None:
         if of_y:
             for image in ys:
-                image.ask_for(builder, row, builder.add(first, ahead))
-        halves = [
-            [some_lanes(builder, image.deviations(builder, row, first, shift, mask), half) for half in _HALVES]
-            for image, shift in zip((*ys, *xs), shifts, strict=True)
-        ]
-        for of_slice, y_halves in zip(sums, halves[:slices], strict=True):
-            for part, y_half in enumerate(y_halves):
-                if of_y:
-                    of_slice.add("y", y_half)
-                    of_slice.add_product("yy", y_half, y_half)
-                for k, x_halves in enumerate(halves[slices:]):
-                    of_slice.add_product(f"xy {k}", y_half, x_halves[part])
+                image.ask_for(builder, builder.add(first, ahead))
+                image.ask_for(builder, builder.add(first, int64(8 * NEAR_BYTES // image.kind.bitwidth)), near=True)
+        for part in _PARTS:  # few values at a time, so that sums stay in registers
+            at_hand = [
+                image.deviations(builder, first, part, shift, mask) for image, shift in zip(ys, shifts, strict=False)
+            ]
+            for of_slice, deviations in zip(sums, at_hand if of_y else [], strict=False):
+                of_slice.add("y", deviations)
+                of_slice.add_product("yy", deviations, deviations)
+            for k, (image, shift) in enumerate(zip(xs, shifts[slices:], strict=True)):
+                of_x = image.deviations(builder, first, part, shift, mask)
+                for of_slice, deviations in zip(sums, at_hand, strict=True):
+                    of_slice.add_product(f"xy {k}", deviations, of_x)
 
-    with blocks_of(context, builder, kinds[7], columns) as block:
+    with blocks_of(context, builder, kinds[6], columns) as block:
         shifts = [image.shift(builder, block.number) for image in (*ys, *xs)]
         sums = [Accumulators(builder, **dict.fromkeys(parts, _SUMS)) for _ in ys]
-        with numbers(builder, count) as row:
-            with windows(builder, block.whole, LANES, rolled=True) as first:
-                add_window(sums, row, builder.add(block.first, first), shifts, None)
-            with builder.if_then(block.is_masked):
-                mask = load(builder, element(context, builder, kinds[8], keep, block.mask), vector(I64, LANES))
-                add_window(sums, row, builder.add(block.first, block.rest), shifts, mask)
+        with windows(builder, block.whole, LANES, rolled=True) as first:
+            add_window(sums, builder.add(block.first, first), shifts, None)
+        with builder.if_then(block.is_masked):
+            mask = load(builder, element(context, builder, kinds[7], keep, block.mask), vector(I64, LANES))
+            add_window(sums, builder.add(block.first, block.rest), shifts, mask)
         at = builder.add(start, builder.mul(block.number, size))
         for number, of_slice in enumerate(sums):
-            own = builder.add(at, builder.mul(lanes_apart, ir.Constant(I64, number)))
+            own = builder.add(at, builder.mul(lanes_apart, int64(number)))
             for name, part in parts.items():
-                address = element(context, builder, kinds[9], lanes, builder.add(own, part))
-                add_to(builder, address, sum_of_halves(builder, of_slice[name]))
+                address = element(context, builder, kinds[8], lanes, builder.add(own, part))
+                add_to(builder, address, of_slice[name])
     return context.get_dummy_value()
 
 
@@ -168,44 +163,44 @@ def _definition(*, of_y: bool = True, references: int = 1, slices: int = 1) -> A
     """Return what Numba asks for: the types of a call, and what emits it."""
 
     def define(
-        typing: Any, y: Any, y_places: Any, y_shifts: Any, x: Any, x_places: Any, x_shifts: Any, count: Any,
-        columns: Any, keep: Any, lanes: Any, places: Any,
+        typing: Any, y: Any, y_places: Any, y_shifts: Any, x: Any, x_places: Any, x_shifts: Any, columns: Any,
+        keep: Any, lanes: Any, places: Any,
     ) -> Any:  # fmt: skip
-        del typing, count
+        del typing
         images = (y, y_places, y_shifts, x, x_places, x_shifts)
-        signature = types.void(*images, types.int64, columns, keep, lanes, places)
-        return signature, partial(_rows, of_y=of_y, references=references, slices=slices)
+        signature = types.void(*images, columns, keep, lanes, places)
+        return signature, partial(_row, of_y=of_y, references=references, slices=slices)
 
     return define
 
 
-add_rows: Any = intrinsic(_definition())
-"""Adds the sums of y, yy and xy over some rows of every block, about the shifts of the block, to its lanes.
+add_row: Any = intrinsic(_definition())
+"""Adds the sums of y, yy and xy over a row of every block, about the shifts of the block, to its lanes.
 
-``add_rows(y, y_places, y_shifts, x, x_places, x_shifts, count, columns, keep, lanes, (start, size, offset, apart))``:
-places are ``(start, step, first, apart, shifts_apart, ahead)``. The first of `count` rows of flat pixels begins at its
-start, the next one a step further; the shifts of the blocks are those from the first on; pixels of y are asked for so
-many ahead; `columns` and `keep` are those of a grid; the lanes of block j begin at ``start + j * size``, with those of
-y and yy, and those of xy ``offset`` behind. What lies `apart` are more images.
+``add_row(y, y_places, y_shifts, x, x_places, x_shifts, columns, keep, lanes, (start, size, offset, apart))``: places
+are ``(start, first, apart, shifts_apart, ahead)``. The row of flat pixels begins at its start; the shifts of the blocks
+are those from the first on; pixels of y are asked for so many ahead; `columns` and `keep` are those of a grid; the
+lanes of block j begin at ``start + j * size``, with those of y and yy, and those of xy ``offset`` behind. What lies
+`apart` are more images.
 """
 
-add_many_rows: Any = intrinsic(_definition(references=REFERENCES))
-"""As `add_rows`, for several references, whose lanes lie one after the other."""
+add_many: Any = intrinsic(_definition(references=REFERENCES))
+"""As `add_row`, for several references, whose lanes lie one after the other."""
 
 add_slices: Any = intrinsic(_definition(slices=SLICES))
-"""As `add_rows`, for several slices."""
+"""As `add_row`, for several slices."""
 
 add_many_slices: Any = intrinsic(_definition(references=REFERENCES, slices=SLICES))
-"""As `add_many_rows`, for several slices."""
+"""As `add_many`, for several slices."""
 
 add_squares: Any = intrinsic(_definition(references=0))
-"""As `add_rows`, the sums of y and yy alone, whatever x is."""
+"""As `add_row`, the sums of y and yy alone, whatever x is."""
 
 add_squares_of_slices: Any = intrinsic(_definition(references=0, slices=SLICES))
 """As `add_squares`, for several slices."""
 
 add_products: Any = intrinsic(_definition(of_y=False))
-"""As `add_rows`, the sum of xy alone."""
+"""As `add_row`, the sum of xy alone."""
 
 
 def _define_ask_for(typing: Any, x: Any, start: Any, count: Any) -> Any:
@@ -217,7 +212,7 @@ def _define_ask_for(typing: Any, x: Any, start: Any, count: Any) -> Any:
         kind = signature.args[0]
         row = element(context, builder, kind, x, start)
         step = 512 // kind.dtype.bitwidth
-        lines = builder.add(builder.sdiv(count, ir.Constant(I64, step)), ir.Constant(I64, 1))
+        lines = builder.add(builder.sdiv(count, int64(step)), int64(1))
         with windows(builder, lines, step) as first:
             prefetch(builder, builder.gep(row, [first]))
         return context.get_dummy_value()
