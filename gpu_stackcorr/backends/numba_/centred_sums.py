@@ -131,16 +131,18 @@ def _row(
                 image.ask_for(builder, builder.add(first, ahead))
                 image.ask_for(builder, builder.add(first, int64(8 * NEAR_BYTES // image.kind.bitwidth)), near=True)
         for part in _PARTS:  # few values at a time, so that sums stay in registers
-            at_hand = [
-                image.deviations(builder, first, part, shift, mask) for image, shift in zip(ys, shifts, strict=False)
+            from_ys = [
+                image.deviations(builder, first, part, shift, mask)
+                for image, shift in zip(ys, shifts[:slices], strict=True)
             ]
-            for of_slice, deviations in zip(sums, at_hand if of_y else [], strict=False):
-                of_slice.add("y", deviations)
-                of_slice.add_product("yy", deviations, deviations)
+            if of_y:
+                for of_slice, from_y in zip(sums, from_ys, strict=True):
+                    of_slice.add("y", from_y)
+                    of_slice.add_product("yy", from_y, from_y)
             for k, (image, shift) in enumerate(zip(xs, shifts[slices:], strict=True)):
-                of_x = image.deviations(builder, first, part, shift, mask)
-                for of_slice, deviations in zip(sums, at_hand, strict=True):
-                    of_slice.add_product(f"xy {k}", deviations, of_x)
+                from_x = image.deviations(builder, first, part, shift, mask)
+                for of_slice, from_y in zip(sums, from_ys, strict=True):
+                    of_slice.add_product(f"xy {k}", from_y, from_x)
 
     with blocks_of(context, builder, kinds[6], columns) as block:
         shifts = [image.shift(builder, block.number) for image in (*ys, *xs)]
