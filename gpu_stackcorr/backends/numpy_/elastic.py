@@ -36,16 +36,15 @@ def elastic_in_groups(
 ) -> tuple[Array, Folds | None]:
     """See ``Backend.elastic``, for images of the host."""
     fixed = image.ndim - len(sigma)
-    slices, shape = image.shape[:fixed], image.shape[fixed:]
+    slices, shape, axes = image.shape[:fixed], image.shape[fixed:], range(fixed, image.ndim)
     scales = np.broadcast_to(alpha, stream.shape)
     result = np.empty(image.shape, image.dtype.newbyteorder("="))
     found: list[Folds] = []
     for group in boxes(slices, max(allowed_threads(), GROUP_VOXELS // max(1, prod(shape)))):
-        part, of_group = image[group], (slice(None), *group)
-        axes = range(fixed, image.ndim)
-        how: dict[str, Any] = {"alpha": scales[of_group], "sigma": sigma, "truncate": truncate}
-        field = backend.displacement(seed, stream[of_group], shape, **how, dtype=field_dtype(image.dtype))
+        both = slice(None), *group
+        how: dict[str, Any] = {"alpha": scales[both], "sigma": sigma, "truncate": truncate}
+        field = backend.displacement(seed, stream[both], shape, **how, dtype=field_dtype(image.dtype))
         if count_folds:
             found.append(backend.count_folds(field, axes=axes))
-        result[group] = backend.warp(part, field, axes=axes, order=order, mode=mode, cval=cval)
+        result[group] = backend.warp(image[group], field, axes=axes, order=order, mode=mode, cval=cval)
     return result, folds_of_parts(found) if count_folds else None
