@@ -51,7 +51,7 @@ def elastic(
         )
         folds = jacobian.count_folds(device, field, axes=axes) if count_folds else None
         warped = warp(device, part, field, axes=axes, order=order, mode=mode, cval=cval)
-        if folds is not None:
+        if folds is not None:  # kept once the slab is done: one for which memory runs out is taken again
             found.append(folds)
         return warped
 

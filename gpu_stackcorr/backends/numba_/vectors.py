@@ -81,11 +81,10 @@ def some_lanes(builder: Any, value: Any, lanes: range) -> Any:
 
 
 def sum_of_halves(builder: Any, value: Any) -> Any:
-    """Return the lower half of a vector plus its upper half."""
+    """Return the lower half of an integer vector plus its upper half."""
     lanes = value.type.count
     lower, upper = range(lanes // 2), range(lanes // 2, lanes)
-    add = builder.fadd if value.type.element == F64 else builder.add
-    return add(some_lanes(builder, value, lower), some_lanes(builder, value, upper))
+    return builder.add(some_lanes(builder, value, lower), some_lanes(builder, value, upper))
 
 
 def sums_of_pairs(builder: Any, left: Any, right: Any) -> Any:
