@@ -65,9 +65,9 @@ def sum_integers(  # type: ignore[no-untyped-def]
     """Write the sums of y, yy and, for each reference, xy over the bands of some slices.
 
     `y_place` and `x_place` hold an origin, the stride of slices or references and that of rows; `part` the first and
-    last slice and the first and last band; `step` rows are taken at once; `offsets` is what the loops subtract from y
-    and from x; `counts` the pixels of the blocks, and `sums_x` the sums of the references over them. Without references
-    pass y as x.
+    last slice and the first and last band; `step` rows are taken at once; `offsets` is what the loops subtract from y,
+    from x and from one factor of a product; `counts` the pixels of the blocks, and `sums_x` the sums of the references
+    over them. Without references pass y as x.
     """
     blocks, size = len(columns), _WORDS * (2 + max(references, 1))
     apart, ahead = blocks * size, _ahead(step, y_place[2], y.itemsize)
@@ -106,8 +106,7 @@ def sum_integers(  # type: ignore[no-untyped-def]
                 for j in range(blocks):
                     at = ((n - start) * blocks + j) * size
                     moved, lost = total_y(lanes, at), offsets[0] * of_band[j]
-                    missing = 128 * moved if keep.itemsize == 1 else 0  # of factors less 128
-                    squares = missing + total_products(y, x, lanes, at + _WORDS, 0)
+                    squares = offsets[2] * moved + total_products(y, x, lanes, at + _WORDS, 0)
                     band_y[j] = moved + lost
                     band_yy[j] = squares + offsets[0] * (2 * moved + lost)
                 for k in range(references):
@@ -116,8 +115,7 @@ def sum_integers(  # type: ignore[no-untyped-def]
                         at = ((n - start) * blocks + j) * size
                         windows = height * (columns[j, 2] + (columns[j, 4] >= 0))
                         moved = band_y[j] - offsets[0] * of_band[j]
-                        missing = 128 * band_x[j] if keep.itemsize == 1 else 0
-                        products = missing + total_products(y, x, lanes, at + (2 + k) * _WORDS, windows)
+                        products = offsets[2] * band_x[j] + total_products(y, x, lanes, at + (2 + k) * _WORDS, windows)
                         band_xy[j] = products + offsets[0] * band_x[j] + offsets[1] * moved
 
 

@@ -23,8 +23,9 @@ Integers = NDArray[np.int64]
 Sums = tuple[Integers, Integers, Integers]
 Floats = NDArray[np.float64]
 
-CELLS_A_TASK, INTEGER_CELLS_A_TASK = 1 << 13, 1 << 16
-"""Cells of all pairs that are finished at once: those of floats take 8 ns each to merge, those of integers 3."""
+CELLS_A_TASK, INTEGER_CELLS_A_TASK = 1 << 13, 1 << 15
+"""Cells of all pairs that are finished at once: those of floats take 8 ns each to merge, those of integers 3, and 10
+where vectors of int64 cannot be multiplied (a Zen 3)."""
 
 
 def integer_moments(of_x: Sums, of_y: Sums, grid: Grid, tiled: bool, space: Floats) -> Moments:

@@ -1,14 +1,16 @@
 """Exact sums of products of integer images, over some rows of the blocks of a grid at a time.
 
 Unsigned bytes are multiplied as they are, 64 at once, by y less 128 as a signed byte, where the processor has the
-instruction: the 128 times the sum of x, or of y, that are missing then are added to a block in the end. A grid whose
-masks are bytes stands for that.
+instruction: the 128 times the sum of x, or of y, that are missing then are added to a block in the end.
 
-Otherwise pixels are taken as int16, 32 at once: bytes as they are, uint16 less 32768, which `OFFSETS` puts back.
-Adjacent products are added in int32. Where both images are bytes these sums stay in eight lanes of int32, each of which
-gains at most 4 * 255^2 a window: a block may have 8192 windows. Else a sum of two products takes 32 bits and goes into
-int64 lanes twice, as it lies there with a neighbour in the upper half, and that upper half alone: which costs less than
-to take both apart.
+Otherwise pixels are taken as int16: bytes as they are, 64 at once where both images are of bytes, uint16 less 32768,
+which `OFFSETS` puts back, 32 at once. Adjacent products are added in int32. Those of bytes stay in eight lanes of
+int32, each of which gains at most 8 * 255^2 a window: a block may have 4096 windows. Else a sum of two products takes
+32 bits and goes into int64 lanes twice, as it lies there with a neighbour in the upper half, and that upper half alone:
+which costs less than to take both apart.
+
+The masks of a grid say which windows these are: 64 pixels of bytes, masked by bytes, which are signed where bytes are
+multiplied as they are; else 32.
 
 The last pixels of a run that do not fill a window are masked in a window that may reach out of the run, not out of the
 row.
@@ -36,27 +38,30 @@ from .vectors import (
     I32,
     I64,
     Accumulators,
+    Lookahead,
     add_to,
     blocks_of,
     byte_products,
     constant,
     element,
+    has_many_registers,
     int64,
     load,
     numbers,
-    prefetch,
     sum_of_halves,
     sum_of_lanes,
     sums_of_pairs,
     vector,
+    width_of,
     windows,
 )
 
 LANES, BYTE_LANES = 32, 64
-"""Pixels of a window, and of one of bytes."""
+"""Pixels of a window, and of one of bytes beside bytes."""
 
 ROWS = 4
-"""Rows of narrow blocks that are taken at once."""
+"""Rows of narrow blocks that are taken at once. With two, cells of bytes took 1.12 times as long on a Zen 3, with one
+1.28 times."""
 
 REFERENCES = 4
 """References that `add_many_rows` takes at once, while y is at hand."""
@@ -70,18 +75,19 @@ OFFSETS = {np.dtype(np.uint16): 32768}
 WORDS = 4
 """Words of int64 for the lanes of each sum."""
 
+_REGISTER_WORDS = 8 if has_many_registers() else 4
+"""Words of int64 in the vectors that sums are kept in."""
+
 _BIAS = 2**31 - 1
 """Makes sums of two products of int16, which lie in (-2^31, 2^31], unsigned."""
 
 
-def _pixels(builder: Any, address: Any, kind: Any, *, bytewise: bool) -> Any:
-    """Return a window of bytes as it is, else as int16, uint16 less its offset."""
-    if bytewise:
-        return load(builder, address, vector(I8, BYTE_LANES))
-    raw = load(builder, address, vector(ir.IntType(kind.bitwidth), LANES))
+def _as_int16(builder: Any, pixels: Any, kind: Any) -> Any:
+    """Return a window as int16, uint16 less its offset."""
+    lanes = pixels.type.count
     if kind.bitwidth == 16:
-        return raw if kind.signed else builder.xor(raw, constant(I16, LANES, -32768))
-    return (builder.sext if kind.signed else builder.zext)(raw, vector(I16, LANES))
+        return pixels if kind.signed else builder.xor(pixels, constant(I16, lanes, -32768))
+    return (builder.sext if kind.signed else builder.zext)(pixels, vector(I16, lanes))
 
 
 def _is_narrow(y_kind: Any, x_kind: Any) -> bool:
@@ -91,20 +97,29 @@ def _is_narrow(y_kind: Any, x_kind: Any) -> bool:
 
 def _accumulators(builder: Any, narrow: bool, bytewise: bool, *, of_y: bool, references: int) -> Accumulators:
     """Return the sums of a run, zero."""
-    lanes = {"y": vector(I32, 8 if narrow and not bytewise else 16)} if of_y else {}
+    words = 8 if bytewise else _REGISTER_WORDS
+    lanes = {"y": vector(I32, 2 * words)} if of_y else {}
     for name in (["yy"] if of_y else []) + [f"xy {k}" for k in range(references)]:
-        lanes |= {name: vector(I32, 16)} if narrow else {name: vector(I64, 8), f"{name} upper": vector(I64, 8)}
+        wide = vector(I64, words)
+        lanes |= {name: vector(I32, 2 * words)} if narrow else {name: wide, f"{name} upper": wide}
     return Accumulators(builder, **lanes)
 
 
+def _add(builder: Any, sums: Accumulators, name: str, values: Any) -> None:
+    """Add values to the lanes of a sum, of which there may be fewer."""
+    while values.type.count > sums[name].type.count:
+        values = sum_of_halves(builder, values)
+    sums.add(name, values)
+
+
 def _add_products(builder: Any, sums: Accumulators, name: str, products: Any, narrow: bool) -> None:
-    """Add sums of two products each, sixteen of int32, to the lanes of a sum."""
+    """Add sums of two products each, of int32, to the lanes of a sum."""
     if narrow:
-        sums.add(name, products)
+        _add(builder, sums, name, products)
         return
     doubled = builder.bitcast(products, vector(I64, 8))
-    sums.add(name, doubled)
-    sums.add(f"{name} upper", builder.lshr(doubled, constant(I64, 8, 32)))
+    _add(builder, sums, name, doubled)
+    _add(builder, sums, f"{name} upper", builder.lshr(doubled, constant(I64, 8, 32)))
 
 
 def _add_window(builder: Any, sums: Accumulators, y: Any, xs: list[Any], *, narrow: bool) -> None:
@@ -115,10 +130,9 @@ def _add_window(builder: Any, sums: Accumulators, y: Any, xs: list[Any], *, narr
         _add_products(builder, sums, f"xy {k}", products, narrow)
     if "y" in sums:
         _add_products(builder, sums, "yy", sums_of_pairs(builder, y, y), narrow)
-        if narrow:  # two bytes add up in 16 bits
-            sums.add("y", sums_of_pairs(builder, sum_of_halves(builder, y), constant(I16, LANES // 2, 1)))
-        else:
-            sums.add("y", sums_of_pairs(builder, y, constant(I16, LANES, 1)))
+        while narrow and y.type.count > LANES // 2:  # four bytes add up in 16 bits
+            y = sum_of_halves(builder, y)
+        _add(builder, sums, "y", sums_of_pairs(builder, y, constant(I16, y.type.count, 1)))
 
 
 def _add_bytes(builder: Any, sums: Accumulators, y: Any, xs: list[Any], mask: Any) -> None:
@@ -133,17 +147,23 @@ def _add_bytes(builder: Any, sums: Accumulators, y: Any, xs: list[Any], mask: An
 
 
 @contextmanager
-def _each_window(builder: Any, rows: Any, whole: Any, *, bytewise: bool) -> Iterator[tuple[Any, Any]]:
+def _each_window(builder: Any, rows: Any, whole: Any, width: int) -> Iterator[tuple[Any, Any]]:
     """Loop over the whole windows of some rows of a block; gives the row and the first pixel of each.
 
     The inner loop is the one with more turns in narrow blocks, where each row has one window of bytes.
     """
-    if bytewise:
+    if width == BYTE_LANES:
         with windows(builder, whole, BYTE_LANES) as first, numbers(builder, rows, rolled=True) as row:
             yield row, first
     else:
         with numbers(builder, rows) as row, windows(builder, whole, LANES, rolled=True) as first:
             yield row, first
+
+
+def _images(context: Any, builder: Any, kind: Any, images: Any, start: Any, apart: Any, count: int) -> list[Any]:
+    """Return the addresses of some images from one on."""
+    places = (builder.add(start, builder.mul(apart, int64(n))) for n in range(count))
+    return [element(context, builder, kind, images, place) for place in places]
 
 
 def _rows(
@@ -152,28 +172,24 @@ def _rows(
     """Emit the sums over some rows of every block: whole windows, then the masked one."""
     y, y_places, x, x_places, count, columns, keep, lanes, places = arguments
     y_kind, x_kind, columns_kind, keep_kind, lanes_kind = (signature.args[i] for i in (0, 2, 5, 6, 7))
-    narrow, bytewise = _is_narrow(y_kind, x_kind), keep_kind.dtype.bitwidth == 8
-    width, lane = (BYTE_LANES, I8) if bytewise else (LANES, I16)
+    narrow, bytewise = _is_narrow(y_kind, x_kind), keep_kind.dtype == types.int8
+    width, lane = (BYTE_LANES, I8) if keep_kind.dtype.bitwidth == 8 else (LANES, I16)
     y_start, y_step, y_apart, ahead = (builder.extract_value(y_places, i) for i in range(4))
     x_start, x_step, x_apart = (builder.extract_value(x_places, i) for i in range(3))
     start, size, offset, lanes_apart = (builder.extract_value(places, i) for i in range(4))
-    ys, xs = (
-        [element(context, builder, kind, image, builder.add(at, builder.mul(apart, int64(n)))) for n in range(images)]
-        for kind, image, at, apart, images in (
-            (y_kind, y, y_start, y_apart, slices),
-            (x_kind, x, x_start, x_apart, references),
-        )
-    )
+    ys = _images(context, builder, y_kind, y, y_start, y_apart, slices)
+    xs = _images(context, builder, x_kind, x, x_start, x_apart, references)
+    later = Lookahead(builder, ahead, y_step, width_of(context, builder, columns_kind, columns))
 
     def pixels(images: list[Any], kind: Any, place: Any) -> list[Any]:
-        return [_pixels(builder, builder.gep(image, [place]), kind.dtype, bytewise=bytewise) for image in images]
+        raw = [load(builder, builder.gep(image, [place]), vector(ir.IntType(kind.bitwidth), width)) for image in images]
+        return raw if bytewise else [_as_int16(builder, values, kind) for values in raw]
 
     def add_window(sums: list[Accumulators], row: Any, first: Any, mask: Any) -> None:
         y_place, x_place = (builder.add(first, builder.mul(row, step)) for step in (y_step, x_step))
         if of_y:
-            for image in ys:
-                prefetch(builder, builder.gep(image, [builder.add(y_place, ahead)]))
-        from_ys, from_xs = pixels(ys, y_kind, y_place), pixels(xs, x_kind, x_place)
+            later.ask(ys, width)
+        from_ys, from_xs = pixels(ys, y_kind.dtype, y_place), pixels(xs, x_kind.dtype, x_place)
         for of_slice, from_y in zip(sums, from_ys, strict=True):
             if bytewise:
                 _add_bytes(builder, of_slice, from_y, from_xs, mask)
@@ -183,10 +199,11 @@ def _rows(
 
     with blocks_of(context, builder, columns_kind, columns) as block:
         sums = [_accumulators(builder, narrow, bytewise, of_y=of_y, references=references) for _ in range(slices)]
-        with _each_window(builder, count, block.whole, bytewise=bytewise) as (row, first):
+        with _each_window(builder, count, block.whole, width) as (row, first):
             add_window(sums, row, builder.add(block.first, first), None)
         with builder.if_then(block.is_masked):
             mask = load(builder, element(context, builder, keep_kind, keep, block.mask), vector(lane, width))
+            mask = mask if bytewise or lane == I16 else builder.sext(mask, vector(I16, width))
             with numbers(builder, count) as row:
                 add_window(sums, row, builder.add(block.first, block.rest), mask)
         at = builder.add(start, builder.mul(block.number, size))
@@ -206,8 +223,9 @@ def _folded(builder: Any, sums: Accumulators, name: str) -> Any:
     if f"{name} upper" in sums:
         # Modulo 2^64, where what went in as it lay is the lower halves and 2^32 times the upper ones.
         upper = sums[f"{name} upper"]
-        values = builder.add(builder.sub(values, builder.shl(upper, constant(I64, 8, 32))), upper)
-    return values if values.type.count == 8 and values.type.element == I32 else sum_of_halves(builder, values)
+        values = builder.add(builder.sub(values, builder.shl(upper, constant(I64, upper.type.count, 32))), upper)
+    is_whole = values.type.count * values.type.element.width == 64 * WORDS
+    return values if is_whole else sum_of_halves(builder, values)
 
 
 def _definition(*, of_y: bool = True, references: int = 1, slices: int = 1) -> Any:

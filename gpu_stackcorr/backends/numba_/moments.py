@@ -306,9 +306,11 @@ class _Integers(_Group):
     sum_dtype = np.int64
 
     def _windows(self) -> tuple[int, type]:
-        if self.references[0].dtype == self.slices.dtype == np.uint8 and has_byte_products():
-            return integer_sums.BYTE_LANES, np.int8
-        return integer_sums.LANES, np.int16
+        dtypes = {self.references[0].dtype, self.slices.dtype}
+        if any(dtype.itemsize > 1 for dtype in dtypes):
+            return integer_sums.LANES, np.int16
+        as_they_are = dtypes == {np.dtype(np.uint8)} and has_byte_products()
+        return integer_sums.BYTE_LANES, np.int8 if as_they_are else np.uint8
 
     def _kernel_dtype(self, image: Array) -> np.dtype[Any]:
         return image.dtype.newbyteorder("=")
@@ -316,7 +318,8 @@ class _Integers(_Group):
     def _sum(
         self, y: _Source, x: _Source, references: int, part: Any, n: int, y_shift: Any, x_shift: Any, *sums: Any
     ) -> None:
-        grid, offsets = self.grid, (_offset(y.values), _offset(x.values))
+        grid, less = self.grid, 128 if self.grid.keep.dtype == np.int8 else 0
+        offsets = _offset(y.values), _offset(x.values), less
         sum_integers(
             y.values, y.place, x.values, x.place, references, grid.rows, grid.columns, grid.keep, part,
             rows_at_once(grid.widest), offsets, self.counts[n], self.x_sums[0][:, n], *sums,

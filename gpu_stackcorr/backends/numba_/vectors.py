@@ -193,6 +193,10 @@ class Accumulators:
         return self._builder.load(self._slots[name])
 
 
+_FIELDS = 5
+"""Numbers of a block in the columns of a grid."""
+
+
 class Block(NamedTuple):
     """One row of a block, as ``cells.Grid`` describes it: values of int64."""
 
@@ -210,9 +214,40 @@ def blocks_of(context: Any, builder: Any, columns_kind: Any, columns: Any) -> It
     fields = context.make_array(columns_kind)(context, builder, columns)
     count = builder.extract_value(fields.shape, 0)
     with cgutils.for_range(builder, count, intp=I64) as loop:
-        at = builder.gep(fields.data, [builder.mul(loop.index, ir.Constant(I64, 5))])
+        at = builder.gep(fields.data, [builder.mul(loop.index, int64(_FIELDS))])
         first, whole, rest, mask = (builder.load(builder.gep(at, [ir.Constant(I64, i)])) for i in (0, 2, 3, 4))
         yield Block(loop.index, first, whole, rest, mask, builder.icmp_signed(">=", mask, ir.Constant(I64, 0)))
+
+
+def width_of(context: Any, builder: Any, columns_kind: Any, columns: Any) -> Any:
+    """Return the pixels of a row: where its last block ends."""
+    fields = context.make_array(columns_kind)(context, builder, columns)
+    count = builder.extract_value(fields.shape, 0)
+    last = builder.gep(fields.data, [builder.mul(builder.sub(count, int64(1)), int64(_FIELDS))])
+    return builder.add(*(builder.load(builder.gep(last, [int64(i)])) for i in range(2)))
+
+
+class Lookahead:
+    """Asks for pixels ahead of those that are summed: row by row, as they lie, in whatever order they are summed.
+
+    Several rows of a narrow block are summed at once. Asked for in that order, a memory line here and one there, cells
+    of bytes took 1.25 times as long on a Zen 3.
+    """
+
+    def __init__(self, builder: Any, start: Any, step: Any, width: Any) -> None:
+        self._builder, self._step, self._width = builder, step, width
+        self._row, self._column = (cgutils.alloca_once_value(builder, value) for value in (start, int64(0)))
+
+    def ask(self, images: list[Any], pixels: int) -> None:
+        """Ask for the next pixels of each image."""
+        builder = self._builder
+        row, column = builder.load(self._row), builder.load(self._column)
+        for image in images:
+            prefetch(builder, builder.gep(image, [builder.add(row, column)]))
+        column = builder.add(column, int64(pixels))
+        ends = builder.icmp_signed(">=", column, self._width)
+        builder.store(builder.select(ends, int64(0), column), self._column)
+        builder.store(builder.select(ends, builder.add(row, self._step), row), self._row)
 
 
 @contextmanager
