@@ -19,7 +19,7 @@ from gpu_stackcorr.backends.base import Array
 from .boundary import sample_at
 from .compiler import inner, jit
 from .fir import GRAIN, filter_row
-from .fir_blocks import BLOCK, LANES, filter_block
+from .fir_blocks import APART, BLOCK, LANES, filter_block
 from .memory import aligned
 from .transposing import transpose
 
@@ -40,7 +40,7 @@ PITCH = TURNED + SQUARE
 def make_scratch(radius: int, dtype: Any) -> Array:
     """Return scratch memory for both filters of this or a smaller radius, to be made once a thread."""
     length = max(
-        (SEGMENT + 3 * radius + TURNED) * LANES + SQUARE * PITCH, 2 * (ROW + LANES + GRAIN) + 3 * radius * LANES
+        (SEGMENT + 3 * radius + TURNED) * APART + SQUARE * PITCH, 2 * (ROW + LANES + GRAIN) + 3 * radius * LANES
     )
     return aligned(length, dtype)
 
@@ -55,14 +55,14 @@ def filter_side_by_side(
     """
     _, length, side = shape
     radius = weights.size - 1
-    end = (SEGMENT + 2 * radius) * LANES
-    window, beyond, sums = scratch[:end], scratch[end:], scratch[end + radius * LANES :]
+    end = (SEGMENT + 2 * radius) * APART
+    window, beyond, sums = scratch[:end], scratch[end:], scratch[end + radius * APART :]
     together = TURNED if side == 1 else BLOCK
     for tile in range(tiles[0], tiles[1]):
         base, width = _tile(shape, tile)
         for k in range(2 * radius):  # before the first sample, then beyond the last
             at = sample_at(k - radius if k < radius else length + k - radius, length, mode)
-            row = window[k * LANES : (k + 1) * LANES] if k < radius else beyond[(k - radius) * LANES :]
+            row = window[k * APART : (k + 1) * APART] if k < radius else beyond[(k - radius) * APART :]
             if at < 0:
                 row[:LANES] = cval
             else:
@@ -70,19 +70,19 @@ def filter_side_by_side(
         ready = np.int64(0)  # positions before this one are in the window
         for start in range(0, length, SEGMENT):
             if start > 0:
-                _copy(window[SEGMENT * LANES :], window, 2 * radius * LANES)
+                _copy(window[SEGMENT * APART :], window, 2 * radius * APART)
             stop = min(start + SEGMENT, length)
             until = min(stop + radius, length)
             if ready < until:
-                room = window[(ready - start + radius) * LANES :]
+                room = window[(ready - start + radius) * APART :]
                 _read_positions(source[base:], ready, until, length, side, width, room)
             for position in range(max(ready, length), stop + radius):
-                _copy(beyond[(position - length) * LANES :], window[(position - start + radius) * LANES :], width)
+                _copy(beyond[(position - length) * APART :], window[(position - start + radius) * APART :], width)
             ready = stop + radius
             for first in range(start, stop, together):
                 last = min(first + together, stop)
                 for k in range(0, last - first, BLOCK):
-                    filter_block(window[(first + k - start) * LANES :], weights, sums[k * LANES :])
+                    filter_block(window[(first + k - start) * APART :], weights, sums[k * APART :])
                 _write_positions(sums, target[base:], first, last, length, side, width)
 
 
@@ -105,26 +105,29 @@ def _tile(shape: Any, tile: Any) -> Any:
 
 @inner
 def _read_positions(source: Any, start: Any, stop: Any, length: Any, side: Any, width: Any, window: Any) -> None:
-    """Copy some positions of `width` lines to rows of LANES."""
+    """Copy some positions of `width` lines to rows that lie APART."""
     if side == 1:
-        transpose(source[start:], length, window, np.int64(LANES), width, stop - start)
+        transpose(source[start:], length, window, np.int64(APART), width, stop - start)
         return
     for position in range(start, stop):
-        _copy(source[position * side :], window[(position - start) * LANES :], width)
+        _copy(source[position * side :], window[(position - start) * APART :], width)
 
 
 @inner
 def _write_positions(sums: Any, target: Any, start: Any, stop: Any, length: Any, side: Any, width: Any) -> None:
-    """Copy rows of LANES to some positions of `width` lines. Lines are turned within a cache, then written whole."""
+    """Copy rows that lie APART to some positions of `width` lines.
+
+    Lines are turned within a cache, then written whole.
+    """
     count = stop - start
     if side > 1:
         for k in range(count):
-            _copy(sums[k * LANES :], target[(start + k) * side :], width)
+            _copy(sums[k * APART :], target[(start + k) * side :], width)
         return
-    turned = sums[TURNED * LANES :]
+    turned = sums[TURNED * APART :]
     for first in range(0, width, SQUARE):
         lines = min(SQUARE, width - first)
-        transpose(sums[first:], np.int64(LANES), turned, np.int64(PITCH), count, lines)
+        transpose(sums[first:], np.int64(APART), turned, np.int64(PITCH), count, lines)
         for k in range(lines):
             _copy(turned[k * PITCH :], target[(first + k) * length + start :], count)
 

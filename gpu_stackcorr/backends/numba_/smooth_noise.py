@@ -54,7 +54,7 @@ DRAWN = 8
 SIDE = np.int64(BLOCK)
 """Samples that are filtered side by side: columns along y, rows along x. Windows of so many have no gaps."""
 
-filter_block = block_filter(BLOCK, fused=True)
+filter_block = block_filter(BLOCK, BLOCK, fused=True)
 
 
 class Piece(NamedTuple):
