@@ -37,8 +37,8 @@ class Grid(NamedTuple):
     columns : (blocks, 5) int64 array
         Of each block along x: its first column; its columns; its whole windows; where its last, masked window begins,
         from the first column; where the mask of that begins in `keep`, -1 where none is needed.
-    keep : flat array of -1 and 0
-        Masks of last windows.
+    keep : flat array of integers
+        Masks of last windows: all bits set where a pixel counts, none where not.
     pixels : (bands, blocks) int64 array
         Of each block.
     """
