@@ -62,6 +62,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if "backend" not in getattr(item, "fixturenames", ())]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process a part of the tests, of which others that are idle take over some, where nothing else is asked.
+
+    By turns, both would compile what they meet at the same time.
+    """
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
 def pairwise(values: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
     """Return rows in which every pair of values of two parameters meets at least once, greedily, always the same."""
     sizes = [len(options) for options in values.values()]

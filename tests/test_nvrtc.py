@@ -1,8 +1,9 @@
-"""The CUDA sources as NVRTC compiles them for every architecture, with the options of the loader. It needs no GPU.
+"""The CUDA sources as NVRTC compiles them for several architectures, with the options of the loader. It needs no GPU.
 
-For WHOLE it compiles all instantiations that launch code asks for, for the others a few of each kernel: every value of
-every template argument once. What does not fit the registers of a thread spills into memory; ptxas says how much, and
-both are held to a limit.
+Of the instantiations that launch code asks for it compiles those that have every pair of values of template arguments
+for MAIN, and every value once for the oldest and the newest architecture; with ``--full``, all for MAIN, and every
+value once for each of the others. What does not fit the registers of a thread spills into memory; ptxas says how much,
+and both are held to a limit.
 """
 
 import os
@@ -17,7 +18,7 @@ from emulator.translate import global_functions
 from gpu_stackcorr.backends.cuda_.loader import kernel_directory, source
 
 ARCHITECTURES = [75, 80, 90, 100, 120]
-WHOLE = 90
+MAIN = 90
 KERNELS = [
     (path.name, kernel) for path in sorted(kernel_directory().glob("*.cu")) for kernel in sorted(global_functions(path))
 ]
@@ -83,13 +84,20 @@ def compiled(nvrtc, text, file, names, architecture):
     }
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def pytest_generate_tests(metafunc):
+    if "architecture" in metafunc.fixturenames:
+        some = [ARCHITECTURES[0], MAIN, ARCHITECTURES[-1]]
+        metafunc.parametrize("architecture", ARCHITECTURES if metafunc.config.getoption("full") else some)
+
+
 @pytest.mark.parametrize(("file", "kernel"), KERNELS)
-def test_kernels_compile_and_fit_the_registers(nvrtc, file, kernel, architecture):
+def test_kernels_compile_and_fit_the_registers(nvrtc, file, kernel, architecture, pytestconfig):
     names = [name for name in asked_instantiations().get(file, []) if name.partition("<")[0] == kernel]
     assert names, "no launch code of tests/emulator/asked.py asks for it"
-    if architecture != WHOLE:
-        names = few_of(names)
+    if architecture != MAIN:
+        names = few_of(names, 1)
+    elif not pytestconfig.getoption("full"):
+        names = few_of(names, 2)
     resources = compiled(nvrtc, source(file), file, names, architecture)
     assert set(resources) == set(names)
     most_spilled = SPILL_BYTES.get(kernel, MAX_SPILL_BYTES)

@@ -1,8 +1,8 @@
 """Compiles the engine and kernels with g++, once for each content of sources and flags.
 
 ``EMULATOR_SANITIZER=address`` or ``thread`` in the environment chooses a sanitizer for the process, which must have
-been started with that sanitizer's library (`sanitizers.py`). UndefinedBehaviorSanitizer is in every build but
-ThreadSanitizer's: it adds a third to the time of a build, and the engine answers it with an error of the launch.
+been started with that sanitizer's library (`sanitizers.py`). UndefinedBehaviorSanitizer is in all builds without one:
+the engine answers it with an error of the launch. It takes as long as all else of a build.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMMON = ["-std=gnu++17", "-g1", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werro
 # -fno-strict-aliasing: kernels read floats as vectors and integers. -ffp-contract=off: kernels say fma if they mean it.
 # -nodefaultlibs: without the sanitizers' own libraries, for the preloaded one or the engine stands in for them.
 KERNEL = [
-    *["-O1", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti"],
+    *["-fvisibility=hidden", "-fno-strict-aliasing", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti"],
     *["-fno-threadsafe-statics", "-nodefaultlibs", "-Wno-unknown-pragmas", "-Wno-unused-function"],
     *["-Wno-unused-parameter", "-Wno-unused-local-typedefs", "-Wno-maybe-uninitialized"],
 ]
@@ -35,7 +35,7 @@ UNDEFINED = "undefined,float-cast-overflow"
 ABORT = ["-fno-sanitize=vptr", "-fno-sanitize-recover=all"]
 WATCHED = {
     "": [f"-fsanitize={UNDEFINED}", *ABORT],
-    "address": [f"-fsanitize=address,{UNDEFINED}", "-fno-omit-frame-pointer", *ABORT, "-fsanitize-recover=address"],
+    "address": ["-fsanitize=address", "-fno-omit-frame-pointer", "-fsanitize-recover=address"],
     "thread": ["-fsanitize=thread"],
 }
 KEPT_SECONDS = 7 * 24 * 3600
@@ -53,13 +53,14 @@ def engine() -> Path:
     return _built(["-O2", *ENGINE[sanitizer()], *map(str, sources)], _headers() + "".join(map(Path.read_text, sources)))
 
 
-def kernel(path: Path, name: str) -> Path:
+def kernel(path: Path, name: str, *, optimised: bool = True) -> Path:
     """Return one kernel of a CUDA source as a shared library."""
     source = translate(path, name)
     with tempfile.NamedTemporaryFile("w", suffix=".cpp") as file:
         file.write(source)
         file.flush()
-        return _built([*KERNEL, *filled_locals(), *WATCHED[sanitizer()]], _headers() + source, file.name)
+        options = ["-O1" if optimised else "-O0", *KERNEL, *filled_locals(), *WATCHED[sanitizer()]]
+        return _built(options, _headers() + source, file.name)
 
 
 @cache

@@ -44,6 +44,8 @@ class EmulatedDevice(Device):
         The folder of the CUDA sources.
     memory_bytes
         How much memory the device has.
+    optimised
+        Whether kernels are compiled to run fast. If not, compiling takes half as long.
     """
 
     multiprocessors = 4
@@ -56,6 +58,7 @@ class EmulatedDevice(Device):
         seed: int = 0,
         sources: Path | None = None,
         memory_bytes: int = 2**30,
+        optimised: bool = True,
     ) -> None:
         if schedule not in get_args(Schedule):
             raise ValueError(f"schedule {schedule!r}: allowed are {', '.join(map(repr, get_args(Schedule)))}")
@@ -63,13 +66,15 @@ class EmulatedDevice(Device):
         self.seed = seed
         self.sources = sources or kernel_directory()
         self.memory_bytes = memory_bytes
+        self.optimised = optimised
         self.used_bytes = 0
         self._kernels: dict[tuple[str, str], EmulatedKernel] = {}
 
     def kernel(self, file: str, name: str) -> Kernel:
         """Return a kernel by its name expression, compiled now if it was not before."""
         if (file, name) not in self._kernels:
-            self._kernels[file, name] = EmulatedKernel(self, name, build.kernel(self.sources / file, name))
+            library = build.kernel(self.sources / file, name, optimised=self.optimised)
+            self._kernels[file, name] = EmulatedKernel(self, name, library)
         return self._kernels[file, name]
 
     def used_kernels(self) -> list[tuple[str, str]]:

@@ -178,7 +178,7 @@ def shown(mutant: Mutant, schedules: Iterable[Schedule]) -> str:
     """Return the first error or difference that the cases of a bug show in one of the schedules, or nothing."""
     with sources(mutant) as folder, small_grids():
         for schedule in schedules:
-            backend = CudaBackend(EmulatedDevice(schedule, sources=folder))
+            backend = CudaBackend(EmulatedDevice(schedule, sources=folder, optimised=False))
             for call, tolerance in map(CASES.__getitem__, mutant.cases):
                 try:
                     different = differences(call(backend), call(get_backend("numpy")), tolerance)

@@ -45,13 +45,13 @@ def expand(path: Path, seen: set[Path]) -> str:
         return ""
     seen.add(path)
     text = path.read_text().replace("#pragma once", "")
-    pieces, position = [f'#line 1 "{path}"\n'], 0
+    pieces, position = [f'#line 1 "{path.name}"\n'], 0
     for match in INCLUDE.finditer(text):
         if match["system"]:
             raise ValueError(f"{path.name}: #include <{match['system']}>: a kernel includes project headers only")
         line = text.count("\n", 0, match.end()) + 1
         header = expand(path.parent / match["quoted"], seen)
-        pieces += [rewrite(text[position : match.start()]), header, f'\n#line {line} "{path}"']
+        pieces += [rewrite(text[position : match.start()]), header, f'\n#line {line} "{path.name}"']
         position = match.end()
     return "".join([*pieces, rewrite(text[position:])])
 

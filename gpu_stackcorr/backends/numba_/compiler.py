@@ -16,7 +16,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from numba.core import event
+from llvmlite import ir
+from llvmlite.binding import Linkage, parse_assembly
+from numba.core import cgutils, event
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.registry import CPUDispatcher
 
 from .kept_code import kept
@@ -56,8 +60,43 @@ def reassociated(function: Callable[..., Any]) -> Any:
     return kept(_Inner(function, targetoptions=options))
 
 
+class _CodeToLink(JITCodeLibrary):
+    """Code that callers are linked with.
+
+    No machine code is made of it: `elastic_transform` of bytes is compiled in 14 to 16 s on a Zen 3, else in 19 to 20.
+    """
+
+    def _finalize_final_module(self) -> None:
+        """Keep the code, and be ready with those variables alone that Numba asks machine code for."""
+        self._finalize_dynamic_globals()
+        self._finalized = True
+        self._get_module_for_linking()  # remembers what it returns
+        self._finalized = False
+        module = self._codegen._create_empty_module(self.name)
+        for each in self._final_module.global_variables:
+            if each.linkage == Linkage.common:
+                variable = ir.GlobalVariable(module, cgutils.voidptr_t, each.name)
+                variable.linkage, variable.initializer = "common", ir.Constant(cgutils.voidptr_t, None)
+        self._final_module = parse_assembly(str(module))
+        self._final_module.name = self.name
+        super()._finalize_final_module()
+
+
+class _InnerCompiler(Compiler):
+    """Compiles a function that compiled ones call."""
+
+    def compile_extra(self, func: Any) -> Any:
+        """Compile a function into code to link."""
+        self.state.library = _CodeToLink(self.state.targetctx.codegen(), func.__qualname__)
+        self.state.library.enable_object_caching()
+        return super().compile_extra(func)
+
+
 class _Inner(CPUDispatcher):
     """A function that compiled ones call. To Python, which has no way into the machine code, it is what it was."""
+
+    def __init__(self, function: Callable[..., Any], targetoptions: dict[str, Any]) -> None:
+        super().__init__(function, targetoptions=targetoptions, pipeline_class=_InnerCompiler)
 
     def __call__(self, *arguments: Any) -> Any:
         return self.py_func(*arguments)
@@ -108,4 +147,4 @@ def _is_ours(event: Any) -> bool:
     return (event.data["dispatcher"].py_func.__module__ or "").startswith(__package__)
 
 
-event.register("numba:compile", _Watch())  # type: ignore[no-untyped-call]
+event.register("numba:compile", _Watch())

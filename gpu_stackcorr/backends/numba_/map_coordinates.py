@@ -66,8 +66,10 @@ def _sample(image: Array, points: Array, result: Array, order: int, mode: str, c
         memory = working_memory(order, kind)
         if order == 0:
             _copy_points(flat.values, grid, moves, code, fill, memory, block)
+        elif order == 1:
+            _linear_points(flat.values, grid, moves, code, float(cval), limits, rounded, memory, block)
         else:
-            _interpolate_points(flat.values, grid, moves, order, code, float(cval), limits, rounded, memory, block)
+            _spline_points(flat.values, grid, moves, order, code, float(cval), limits, rounded, memory, block)
         there[...] = block.reshape(there.shape)
 
     run(task, len(parts))
@@ -89,15 +91,23 @@ def _copy_points(source: Any, grid: Any, moves: Any, mode: Any, fill: Any, memor
 
 
 @borrowing
-def _interpolate_points(
+def _linear_points(
+    source: Any, grid: Any, moves: Any, mode: Any, cval: Any, limits: Any, rounded: Any, memory: Any, target: Any
+) -> None:
+    """Fill the row `target` with samples at order 1; `rounded`: with integers within `limits`."""
+    for x in range(0, target.size, CHUNK):
+        part = (x, min(CHUNK, target.size - x), 0)
+        linear_row(source, grid, (0, 0, 0), 0, moves, part, mode, cval, memory)
+        write_row(memory[2], target[x : x + CHUNK], rounded, limits)
+
+
+@borrowing
+def _spline_points(
     source: Any, grid: Any, moves: Any, order: Any, mode: Any, cval: Any, limits: Any, rounded: Any, memory: Any,
     target: Any,
 ) -> None:  # fmt: skip
-    """Fill the row `target` with samples at rows of coordinates; `rounded`: with integers within `limits`."""
+    """Do the same at orders above 1, from coefficients: one form for all images but those of float32."""
     for x in range(0, target.size, CHUNK):
         part = (x, min(CHUNK, target.size - x), 0)
-        if order == 1:
-            linear_row(source, grid, (0, 0, 0), 0, moves, part, mode, cval, memory)
-        else:
-            spline_row(source, grid, (0, 0, 0), 0, moves, part, order, mode, cval, memory)
+        spline_row(source, grid, (0, 0, 0), 0, moves, part, order, mode, cval, memory)
         write_row(memory[2], target[x : x + CHUNK], rounded, limits)
