@@ -125,7 +125,7 @@ def test_points_of_slices_that_share_a_displacement(backend):
 
 def test_points_where_a_field_folds_are_an_error():
     image = image_of(shape=(40, 50))
-    points = np.argwhere(np.ones((40, 50)))
+    points = np.argwhere(np.ones((40, 50)))[::20]
     with pytest.raises(InversionError, match="folds"):
         elastic_transform(image, 250, 3, points=points, seed=1)
 
