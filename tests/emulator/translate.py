@@ -39,7 +39,10 @@ extern "C" __attribute__((visibility("default"))) const emulator::Entry* emulato
 
 
 def expand(path: Path, seen: set[Path]) -> str:
-    """Return a source rewritten and with its project headers in place, each once."""
+    """Return a source rewritten and with its project headers in place, each once.
+
+    Its lines are given names without folders: what is not changed in a copy of all sources is not built again.
+    """
     path = path.resolve()
     if path in seen:
         return ""

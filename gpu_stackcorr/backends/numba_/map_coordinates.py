@@ -106,7 +106,7 @@ def _spline_points(
     source: Any, grid: Any, moves: Any, order: Any, mode: Any, cval: Any, limits: Any, rounded: Any, memory: Any,
     target: Any,
 ) -> None:  # fmt: skip
-    """Do the same at orders above 1, from coefficients: one form for all images but those of float32."""
+    """Do the same at orders above 1, from coefficients, which are float32 or float64 whatever the image is."""
     for x in range(0, target.size, CHUNK):
         part = (x, min(CHUNK, target.size - x), 0)
         spline_row(source, grid, (0, 0, 0), 0, moves, part, order, mode, cval, memory)
