@@ -143,6 +143,31 @@ def test_code_is_kept_where_the_variable_says(copy):
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nbc")} == kept
 
 
+FUNCTIONS = """
+from gpu_stackcorr.backends.numba_ import boundary, lines
+def count(*functions):
+    compiled = [each for function in functions for each in function.overloads.values()]
+    assert compiled
+    return sum(1 for each in compiled for _ in each.library.get_defined_functions())
+print(count(boundary.sample_at), count(lines.filter_rows, lines.filter_side_by_side))
+"""
+"""Says how many functions there are in machine code: of one that the other two call, and of those."""
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_functions_that_compiled_ones_alone_call_have_no_machine_code(copy, kept):
+    """Once they are linked with their callers, that of those is all there is."""
+    cache = {"NUMBA_CACHE_DIR": str(copy / "cache")}
+    if kept:
+        run_python(SMOOTH, copy, **cache)
+        for path in (copy / "cache").rglob("lines.filter_*.nbc"):
+            path.unlink()  # and is made anew of what they were linked with
+    said = run_python(SMOOTH + FUNCTIONS, copy, **cache).stdout.split()
+    inner, outer = said[-2:]
+    assert inner == "0"
+    assert int(outer) > 0
+
+
 def test_processes_that_compile_at_one_time_keep_what_is_theirs(tmp_path, monkeypatch):
     one, other = (kept_code._Files(str(tmp_path), "function", "version") for _ in range(2))
     dump = one._dump
