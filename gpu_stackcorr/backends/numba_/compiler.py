@@ -69,8 +69,8 @@ class _CodeToLink(JITCodeLibrary):
     def _finalize_final_module(self) -> None:
         """Keep the code, and be ready with those variables alone that Numba asks machine code for."""
         self._finalize_dynamic_globals()
-        self._finalized = True
-        self._get_module_for_linking()  # remembers what it returns
+        self._finalized = True  # as far as the next call asks, which remembers what it returns
+        self._get_module_for_linking()
         self._finalized = False
         module = self._codegen._create_empty_module(self.name)
         for each in self._final_module.global_variables:
