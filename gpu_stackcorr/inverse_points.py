@@ -8,7 +8,7 @@ around x, as y is in one of them, and in halves of these where that is not enoug
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import inf, prod
 
@@ -31,7 +31,7 @@ SEARCHED = 1000
 """Points of a chunk, beside one in a hundred, that are searched for: where more are lost, the displacement folds."""
 
 PARTS = 1 << 14
-"""Of cells that may hold a point, at most."""
+"""Of cells that may hold a point, at most, and of those that are tried at once, of however many points, about."""
 
 HALVINGS = 24
 """Of a cell in which a point is searched for."""
@@ -103,8 +103,8 @@ def solve_points(places: Floats, field: Array, axes: Sequence[int], tolerance: f
         everyone = np.arange(len(x))
         y, distance = _iterate(moving, x, x - moving(x, x, everyone)[0], everyone, tolerance)
         lost = np.flatnonzero(~(distance < tolerance))
-        for point in map(int, lost if len(lost) <= SEARCHED + len(x) // 100 else ()):
-            y[point], distance[point] = _by_search(moving, x[point], point, reach, tolerance)
+        if 0 < len(lost) <= SEARCHED + len(x) // 100:
+            y[lost], distance[lost] = _by_search(moving, x[lost], lost, reach, tolerance)
         found[part, moving.axes] = y
         solved[part] = distance < tolerance
         _, slope = moving(y, y, everyone)
@@ -120,12 +120,17 @@ def _with_identity(slope: list[list[Floats]]) -> list[list[Floats]]:
 def _iterate(
     moving: Interpolant, x: Floats, y: Floats, which: NDArray[np.intp], tolerance: float
 ) -> tuple[Floats, Floats]:
-    """Return positions y, from those given on, with y + d(y) near x, and how far it is from x."""
+    """Return positions y, from those given on, with y + d(y) near x, and how far it is from x.
+
+    Of several positions for one of the points `which`, all stop when one has come near enough.
+    """
     y, cell = y.copy(), y.copy()  # `cell` lies in the cell whose derivative is taken
     miss = y + moving(y, y, which)[0] - x
     distance, factor, own = np.linalg.norm(miss, axis=1), np.ones(len(x)), np.ones(len(x), bool)
+    solved = np.zeros(which.max(initial=0) + 1, bool)
     for _ in range(STEPS):
-        at = np.flatnonzero(~(distance < tolerance))
+        solved[which[distance < tolerance]] = True
+        at = np.flatnonzero(~solved[which])
         if not len(at):
             break
         _, slope = moving(y[at], cell[at], which[at])
@@ -146,9 +151,46 @@ def _iterate(
 
 
 def _by_search(
-    moving: Interpolant, x: Floats, point: int, reach: NDArray[np.intp], tolerance: float
-) -> tuple[Floats, float]:
-    """Return what comes of the iteration from every cell near x that may hold its y, or from ever smaller parts of it.
+    moving: Interpolant, x: Floats, points: NDArray[np.intp], reach: NDArray[np.intp], tolerance: float
+) -> tuple[Floats, Floats]:
+    """Return what comes of the iteration from every cell near an x that may hold its y, or from ever smaller parts.
+
+    What becomes of a point does not depend on the others.
+    """
+    best, least, size = x.copy(), np.full(len(x), inf), 1.0
+    around = [_cells_around(moving, each, point, reach) for each, point in zip(x, points.tolist(), strict=True)]
+    owners, boxes = np.repeat(np.arange(len(x)), [len(cells) for cells in around]), np.concatenate(around)
+    for _ in range(HALVINGS):
+        halves, theirs = [boxes[:0]], [owners[:0]]
+        for part in _parts(owners):
+            own, corner = owners[part], boxes[part]
+            y, distance = _iterate(moving, x[own], corner + size / 2, points[own], tolerance)
+            order = np.lexsort((distance, own))
+            nearest = order[np.diff(own[order], prepend=-1) > 0]  # of each point
+            nearest = nearest[distance[nearest] < least[own[nearest]]]
+            best[own[nearest]], least[own[nearest]] = y[nearest], distance[nearest]
+            left = ~(least[own] < tolerance)
+            held, of_held = _halves_around(moving, x, points, corner[left], own[left], size / 2)
+            halves.append(held)
+            theirs.append(of_held)
+        boxes, owners, size = np.concatenate(halves), np.concatenate(theirs), size / 2
+        if not len(boxes):
+            break
+    return best, least
+
+
+def _parts(owners: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """Return which boxes to try at a time, all those of some owners; none of those that have more than PARTS."""
+    counts = np.bincount(owners)
+    counts[counts > PARTS] = 0
+    number = (np.cumsum(counts) - counts) // PARTS
+    number[counts == 0] = -1
+    for part in range(number.max(initial=-1) + 1):
+        yield np.flatnonzero(number[owners] == part)
+
+
+def _cells_around(moving: Interpolant, x: Floats, point: int, reach: NDArray[np.intp]) -> Floats:
+    """Return the cells near the x of a point that may hold its y, as their first corners.
 
     What is linear along each axis takes all its values in a box between those at the corners.
     """
@@ -162,32 +204,27 @@ def _by_search(
             for corner in product((0, 1), repeat=len(x))
         ]
         held &= (np.minimum.reduce(sides) <= 0) & (np.maximum.reduce(sides) >= 0)
-    boxes, size = (np.argwhere(held) + first).astype(np.float64), 1.0
-    best, least = x, inf
-    for _ in range(HALVINGS):
-        if not 0 < len(boxes) <= PARTS:
-            break
-        starts = boxes + size / 2
-        y, distance = _iterate(moving, np.broadcast_to(x, starts.shape), starts, np.full(len(starts), point), tolerance)
-        nearest = int(np.argmin(distance))
-        if distance[nearest] < least:
-            best, least = y[nearest], float(distance[nearest])
-        if least < tolerance:
-            break
-        size /= 2
-        boxes = _halves_around(moving, x, point, boxes, size)
-    return best, least
+    return (np.argwhere(held) + first).astype(np.float64)
 
 
-def _halves_around(moving: Interpolant, x: Floats, point: int, boxes: Floats, size: float) -> Floats:
-    """Return those halves (along each axis) of boxes, now of that size, whose corners lead around x."""
-    corners = np.array(list(product((0.0, 1.0), repeat=len(x))))
-    boxes = (boxes[:, np.newaxis] + size * corners).reshape(-1, len(x))
-    ends = (boxes[:, np.newaxis] + size * corners).reshape(-1, len(x))
-    cells = np.repeat(boxes + size / 2, len(corners), axis=0)
-    miss = (ends + moving(ends, cells, np.full(len(ends), point))[0] - x).reshape(len(boxes), len(corners), -1)
-    around: Floats = boxes[((miss.min(axis=1) <= 0) & (miss.max(axis=1) >= 0)).all(axis=1)]
-    return around
+def _halves_around(
+    moving: Interpolant,
+    x: Floats,
+    points: NDArray[np.intp],
+    boxes: Floats,
+    owners: NDArray[np.intp],
+    size: float,
+) -> tuple[Floats, NDArray[np.intp]]:
+    """Return those halves (along each axis) of boxes, now of that size, whose corners lead around x; and whose x."""
+    corners = np.array(list(product((0.0, 1.0), repeat=x.shape[1])))
+    boxes = (boxes[:, np.newaxis] + size * corners).reshape(-1, x.shape[1])
+    ends = (boxes[:, np.newaxis] + size * corners).reshape(-1, x.shape[1])
+    cells, owners = np.repeat(boxes + size / 2, len(corners), axis=0), np.repeat(owners, len(corners))
+    of_ends = np.repeat(owners, len(corners))
+    miss = ends + moving(ends, cells, points[of_ends])[0] - x[of_ends]
+    miss = miss.reshape(len(boxes), *corners.shape)
+    around = ((miss.min(axis=1) <= 0) & (miss.max(axis=1) >= 0)).all(axis=1)
+    return boxes[around], owners[around]
 
 
 def solve_linear(matrix: Sequence[Sequence[Array]], right: Sequence[Array]) -> list[Array]:

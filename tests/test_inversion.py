@@ -208,6 +208,25 @@ def test_points_where_it_folds():
         transform_points([[-30.0], [2.25]], mirrored)
 
 
+@pytest.mark.parametrize(("shape", "count"), [((30, 31), 2), ((3, 20, 21), 2), ((9, 10, 11), 3)])
+def test_points_are_searched_for_together_and_found_as_if_alone(shape, count, monkeypatch):
+    monkeypatch.setattr(inverse_points, "PARTS", 300)  # which is tried in several parts then
+    rng = np.random.default_rng(4)
+    field = 20 * count**2 * ndimage.gaussian_filter(
+        rng.uniform(-1, 1, (count, *shape)), [0] * (len(shape) - count + 1) + [2] * count
+    )
+    axes = range(len(shape) - count, len(shape))
+    points = rng.uniform(0, np.array(shape) - 1, (150, len(shape)))
+    points[:, : len(shape) - count] = rng.integers(0, shape[: len(shape) - count], (150, len(shape) - count))
+    found, solved, folded = inverse_points.solve_points(points, field, axes, 1e-4)
+    assert solved.all()
+    assert folded.any()
+    for at in np.array_split(np.arange(30), 10):
+        alone = inverse_points.solve_points(points[at], field, axes, 1e-4)
+        np.testing.assert_array_equal(alone[0], found[at])
+        np.testing.assert_array_equal(alone[2], folded[at])
+
+
 def test_points_without_a_place(monkeypatch):
     monkeypatch.setattr(inverse_points, "STEPS", 0)
     monkeypatch.setattr(inverse_points, "HALVINGS", 0)
