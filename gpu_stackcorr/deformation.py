@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import choose, on_device, take
-from .backends.base import Backend, field_dtype
+from .backends.base import Backend, Folds, field_dtype
+from .backends.numpy_.jacobian import folds_of_parts
 from .deformation_checks import broadcasts, check_finite, check_interpolation, moving_axes
 from .displacement_fields import TRUNCATE, RandomField, entries, scales_in_voxels
 from .errors import ParameterError
@@ -96,7 +97,9 @@ def warp(
     alone = on_host and order < 2 and labels is None and points is None
     if on_host and not alone and check_finite("displacement", field) == (0, 0):
         order = min(order, 1)  # what does not move comes back to the bit
-    return subject.pulled(engine, field, axes=axes, order=order, mode=mode, cval=cval, checked=not alone)
+    return subject.given_back(
+        subject.pulled(engine, field, axes=axes, order=order, mode=mode, cval=cval, checked=not alone)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,21 @@ class _Subject:
         """Of the image without its channels."""
         return tuple(n for axis, n in enumerate(self.image.shape) if axis != self.channel)
 
+    @property
+    def arrays(self) -> list[NDArray[Any]]:
+        """The image, and the labels where there are any."""
+        return [self.image] if self.labels is None else [self.image, self.labels]
+
+    def of_slices(self, part: slice) -> _Subject:
+        """Return some of the slices along the first axis, as views."""
+        image = self.image[(slice(None),) * (self.channel == 0) + (part,)]
+        return replace(self, image=image, labels=None if self.labels is None else self.labels[part])
+
+    def of_no_content(self) -> _Subject:
+        """Return new arrays for what the image and the labels become."""
+        image, *labels = (np.empty_like(array, array.dtype.newbyteorder("=")) for array in self.arrays)
+        return replace(self, image=image, labels=labels[0] if labels else None)
+
     def pulled(
         self,
         engine: Backend,
@@ -152,8 +170,8 @@ class _Subject:
         order: int,
         checked: bool = True,
         **how: Any,
-    ) -> Any:
-        """Return the image pulled through a field, with the labels and points where there are any, given back.
+    ) -> list[Any]:
+        """Return the image pulled through a field, with the labels and points where there are any.
 
         A field that is not `checked` lies on the host, and is to be found finite or refused.
         """
@@ -161,7 +179,7 @@ class _Subject:
         moved = [] if self.points is None else [transform_points(self.points, engine.to_host(field), axes=axes)]
         if self.channel is None and self.labels is not None:
             warped, copied = engine.warp_with_labels(self.image, self.labels, field, axes=axes, order=order, **how)
-            return self.give_back(warped), self.labels_back(copied), *moved
+            return [warped, copied, *moved]
         one_for_all, places = field, axes
         if self.channel is not None:
             one_for_all = field[(slice(None),) * (self.channel + 1) + (np.newaxis,)]
@@ -171,8 +189,15 @@ class _Subject:
             check_finite("displacement", field)
         warped = engine.warp(self.image, one_for_all, axes=places, order=order, **how) if found is None else found
         if self.labels is not None:
-            moved.insert(0, self.labels_back(engine.warp(self.labels, field, axes=axes, order=0, **how)))
-        return (self.give_back(warped), *moved) if moved else self.give_back(warped)
+            moved.insert(0, engine.warp(self.labels, field, axes=axes, order=0, **how))
+        return [warped, *moved]
+
+    def given_back(self, moved: Sequence[Any]) -> Any:
+        """Return what `pulled` returns as the caller's kinds of arrays, an image alone as itself."""
+        image, *rest = moved
+        if self.labels is not None:
+            rest[0] = self.labels_back(rest[0])
+        return (self.give_back(image), *rest) if rest else self.give_back(image)
 
 
 def elastic_transform(
@@ -271,21 +296,23 @@ def elastic_transform(
         check_folds = False
     elif check_folds is None:
         check_folds = not on_device(image)
-    if random_state is None:
+    if random_state is not None:
+        field = _drawn_displacement(engine, shape, alpha, sigma, random_state, **how)
+        folds, voxels = engine.count_folds(field, axes=axes) if check_folds else None, prod(field.shape[1:])
+        moved = subject.pulled(engine, field, axes=axes, **interpolated)
+    else:
         noise = RandomField.of(shape, alpha, sigma, seed=seed, index=index, **how)
+        voxels = prod(noise.streams.shape[1:] + noise.shape)
         if subject.is_alone and _is_drawn_slice_by_slice(noise, shape, axes):
             interpolated |= {"alpha": noise.alpha, "sigma": noise.sigma, "truncate": TRUNCATE}
             place = subject.image, noise.seed, noise.streams
             warped, folds = engine.elastic(*place, **interpolated, count_folds=check_folds)
-            if folds is not None:
-                warn_of_folds(folds, subject.image.size)
-            return subject.give_back(warped)
-        field = noise.displacement(engine, dtype=field_dtype(subject.image.dtype), temporary=True)
-    else:
-        field = _drawn_displacement(engine, shape, alpha, sigma, random_state, **how)
-    if check_folds:
-        warn_of_folds(engine.count_folds(field, axes=axes), prod(field.shape[1:]))
-    return subject.pulled(engine, field, axes=axes, **interpolated)
+            moved = [warped]
+        else:
+            moved, folds = _pulled_by_slices(noise, engine, subject, axes=axes, count_folds=check_folds, **interpolated)
+    if folds is not None:
+        warn_of_folds(folds, voxels)
+    return subject.given_back(moved)
 
 
 def _is_drawn_slice_by_slice(noise: RandomField, shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
@@ -293,6 +320,37 @@ def _is_drawn_slice_by_slice(noise: RandomField, shape: tuple[int, ...], axes: t
     fixed = len(shape) - len(noise.shape)
     alone = axes == tuple(range(fixed, len(shape))) and noise.streams.shape[1:] == shape[:fixed]
     return alone and noise.method == "gaussian"
+
+
+def _pulled_through(
+    noise: RandomField, engine: Backend, subject: _Subject, *, count_folds: bool, axes: Sequence[int], **how: Any
+) -> tuple[list[Any], Folds | None]:
+    """Return a subject pulled through noise, and how that folds where asked for."""
+    field = noise.displacement(engine, dtype=field_dtype(subject.image.dtype), temporary=True)
+    folds = engine.count_folds(field, axes=axes) if count_folds else None
+    return subject.pulled(engine, field, axes=axes, **how), folds
+
+
+def _pulled_by_slices(
+    noise: RandomField, engine: Backend, subject: _Subject, **how: Any
+) -> tuple[list[Any], Folds | None]:
+    """Return what `_pulled_through` does, with the displacement of a few slices at a time where each has its own.
+
+    Points ask for that of all slices.
+    """
+    slices = noise.streams.shape[1] if noise.streams.ndim > 1 and subject.points is None else 1
+    needed = noise.streams.size * prod(noise.shape) * np.dtype(field_dtype(subject.image.dtype)).itemsize
+    parts = min(slices, -(-needed // engine.slab_bytes))
+    if parts <= 1:
+        return _pulled_through(noise, engine, subject, **how)
+    result, found = subject.of_no_content(), []
+    for part in (slice(slices * k // parts, slices * (k + 1) // parts) for k in range(parts)):
+        moved, folds = _pulled_through(noise.of_slices(part), engine, subject.of_slices(part), **how)
+        for target, values in zip(result.of_slices(part).arrays, moved, strict=True):
+            target[...] = values
+        found.append(folds)
+    counted = [folds for folds in found if folds is not None]
+    return result.arrays, folds_of_parts(counted) if counted else None
 
 
 def _drawn_displacement(

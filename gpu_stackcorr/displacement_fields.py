@@ -163,6 +163,10 @@ class RandomField(NamedTuple):
         scale = np.reshape(alphas, (-1,) + (1,) * fixed)
         return cls(method, seed_or_fresh(seed), streams, shape[fixed:], box[fixed:], scale, sigmas)
 
+    def of_slices(self, part: slice) -> RandomField:
+        """Return those of some slices along the first axis, which has a displacement a slice."""
+        return self._replace(streams=self.streams[:, part])
+
     def displacement(
         self, engine: Backend, *, dtype: DTypeLike, mode: str = "constant", temporary: bool = False
     ) -> NDArray[Any]:

@@ -31,6 +31,17 @@ def test_channels(cupy, channel_axis):
     assert (cupy.asnumpy(moved) != copied).mean() < 0.01
 
 
+def test_a_few_slices_at_a_time(cupy, monkeypatch):
+    image = cupy.asarray(np.stack([IMAGE] * 5))
+    labels = cupy.asarray(np.arange(5 * IMAGE.size).reshape(image.shape))
+    how = {"axes": (1, 2), "labels": labels, "seed": 1}
+    at_once = gsc.elastic_transform(image, 20.0, 3.0, **how)
+    monkeypatch.setattr(type(gsc.get_backend("cuda")), "slab_bytes", 2 * 2 * IMAGE.nbytes)
+    for whole, in_parts in zip(at_once, gsc.elastic_transform(image, 20.0, 3.0, **how), strict=True):
+        assert isinstance(in_parts, cupy.ndarray)
+        np.testing.assert_array_equal(cupy.asnumpy(in_parts), cupy.asnumpy(whole))
+
+
 @pytest.mark.parametrize("how", [{"method": "grid", "sigma": 9.0}, {"spacing": 4.0, "sigma": 16.0}])
 def test_fields_of_other_kinds(cupy, how):
     found = gsc.elastic_transform(cupy.asarray(IMAGE), 5.0, seed=1, **how)

@@ -9,7 +9,7 @@ from test_elastic_transform import image_of, pulled
 
 from gpu_stackcorr import displacement_field, elastic_transform, transform_points, warp
 from gpu_stackcorr.deformation_checks import PART, check_finite
-from gpu_stackcorr.errors import InversionError, ParameterError
+from gpu_stackcorr.errors import FoldWarning, InversionError, ParameterError
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpu_stackcorr.errors.FoldWarning")  # small images, large fields
 
@@ -32,6 +32,25 @@ def test_channels_move_alike(backend, dtype, order, shape, axes, channel_axis):
         alone, alone_labels = elastic_transform(image, 25, 2, labels=labels, **how)
         np.testing.assert_array_equal(together.take(n, channel_axis), alone)
         np.testing.assert_array_equal(moved, alone_labels)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float64", ">f4"])
+@pytest.mark.parametrize(
+    ("channel_axis", "method"), [(None, "grid"), (None, "gaussian"), (0, "gaussian"), (-1, "grid")]
+)
+def test_a_few_slices_at_a_time(backend, dtype, channel_axis, method, monkeypatch):
+    """The same, warnings included, with the displacements of three slices as with those of all seven."""
+    image, labels = image_of(dtype, (7, 9, 11)), image_of("uint64", (7, 9, 11), seed=5)
+    whole = image if channel_axis is None else np.stack([image, image[::-1]], channel_axis)
+    how = {"axes": (1, 2), "labels": labels, "channel_axis": channel_axis, "method": method, "seed": 8}
+    found = []
+    for slab_bytes in (2**20, 3 * 9 * 11 * 2 * (8 if dtype == "float64" else 4)):
+        monkeypatch.setattr(type(backend), "slab_bytes", slab_bytes)
+        with pytest.warns(FoldWarning) as folds:
+            found.append(elastic_transform(whole, 25, 2, check_folds=True, backend=backend.name, **how))
+        found[-1] += (str(folds[0].message), [tuple(array.dtype.str) for array in found[-1]])
+    for at_once, in_parts in zip(*found, strict=True):
+        np.testing.assert_array_equal(at_once, in_parts)
 
 
 def test_one_displacement_serves_slices_and_channels(backend):

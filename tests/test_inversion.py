@@ -211,13 +211,11 @@ def test_points_where_it_folds():
 @pytest.mark.parametrize(("shape", "count"), [((30, 31), 2), ((3, 20, 21), 2), ((9, 10, 11), 3)])
 def test_points_are_searched_for_together_and_found_as_if_alone(shape, count, monkeypatch):
     monkeypatch.setattr(inverse_points, "PARTS", 300)  # which is tried in several parts then
-    rng = np.random.default_rng(4)
-    field = 20 * count**2 * ndimage.gaussian_filter(
-        rng.uniform(-1, 1, (count, *shape)), [0] * (len(shape) - count + 1) + [2] * count
-    )
-    axes = range(len(shape) - count, len(shape))
+    rng, fixed = np.random.default_rng(4), len(shape) - count
+    noise, sigma = rng.uniform(-1, 1, (count, *shape)), [0] * (1 + fixed) + [2] * count
+    field, axes = 20 * count**2 * ndimage.gaussian_filter(noise, sigma), range(fixed, len(shape))
     points = rng.uniform(0, np.array(shape) - 1, (150, len(shape)))
-    points[:, : len(shape) - count] = rng.integers(0, shape[: len(shape) - count], (150, len(shape) - count))
+    points[:, :fixed] = rng.integers(0, shape[:fixed], (150, fixed))
     found, solved, folded = inverse_points.solve_points(points, field, axes, 1e-4)
     assert solved.all()
     assert folded.any()
