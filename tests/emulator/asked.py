@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import combinations, product
+from itertools import product
 from typing import Any
 from unittest import mock
 
@@ -59,24 +59,15 @@ def asked_instantiations() -> dict[str, list[str]]:
     return {file: sorted(names) for file, names in sorted(device.asked.items())}
 
 
-def few_of(names: Sequence[str], together: int) -> list[str]:
-    """Return as few instantiations of a kernel as a greedy search needs to have all values of its arguments.
-
-    `together` arguments at once: each value of 1, every pair of values of 2.
-    """
-    values = {name: _values(name, together) for name in names}
+def few_of(names: Sequence[str]) -> list[str]:
+    """Return as few instantiations of a kernel as a greedy search needs to have all values of its arguments."""
+    values = {name: set(enumerate(name.partition("<")[2].split(","))) for name in names}
     missing = set().union(*values.values())
     few = []
     while missing:
         few.append(max(names, key=lambda name: len(values[name] & missing)))
         missing -= values[few[-1]]
     return few
-
-
-def _values(name: str, together: int) -> set[tuple[tuple[int, str], ...]]:
-    """Return the values of the template arguments of an instantiation, and which ones they are, so many together."""
-    arguments = list(enumerate(name.partition("<")[2].split(",")))
-    return set(combinations(arguments, min(together, len(arguments))))
 
 
 def moments(backend: CudaBackend) -> None:

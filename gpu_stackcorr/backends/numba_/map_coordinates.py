@@ -17,7 +17,7 @@ from .compiler import borrowing
 from .flat_images import as_bytes, as_words, flatten, in_a_row, is_flat, is_too_large, lift, limits_of
 from .folding import MODE_CODES
 from .parallel import run, samples_a_task
-from .rows import CHUNK, copy_row, linear_row, spline_row, working_memory, write_row
+from .rows import CHUNK, copy_row, linear_row, spline_row, spline_values, working_memory, write_row, write_values
 
 
 def map_coordinates(
@@ -27,7 +27,7 @@ def map_coordinates(
 
     float32 where image and result are, else float64. A coordinate that is NaN, infinite or beyond 2^62 gives `cval`.
     Order 0 into another dtype is left to SciPy, and large images in foreign byte order to the ``numpy`` backend; small
-    ones are copied.
+    ones are copied, as are coefficients that are not of the dtype that they are computed in.
     """
     native = image.dtype.newbyteorder("=")
     dtype = native if dtype is None else np.dtype(dtype)
@@ -50,7 +50,7 @@ def _sample(image: Array, points: Array, result: Array, order: int, mode: str, c
     single = image.dtype == np.float32 and result.dtype == np.float32
     kind = np.float32 if single else np.float64
     if order:
-        image, result = as_bytes(image), as_bytes(result)
+        image, result = as_bytes(image) if order == 1 else image.astype(kind, copy=False), as_bytes(result)
     else:
         image, result, fill = as_words(image), as_words(result), as_words(np.asarray(fill)[np.newaxis])[0]
     flat, ndim, code = flatten(image), image.ndim, MODE_CODES[mode]
@@ -69,7 +69,9 @@ def _sample(image: Array, points: Array, result: Array, order: int, mode: str, c
         elif order == 1:
             _linear_points(flat.values, grid, moves, code, float(cval), limits, rounded, memory, block)
         else:
-            _spline_points(flat.values, grid, moves, order, code, float(cval), limits, rounded, memory, block)
+            values = block if block.dtype == kind else spline_values(block.size)
+            _spline_points(flat.values, grid, moves, order, code, float(cval), (*memory[:2], values))
+            write_values(values, block, limits)
         there[...] = block.reshape(there.shape)
 
     run(task, len(parts))
@@ -102,12 +104,9 @@ def _linear_points(
 
 
 @borrowing
-def _spline_points(
-    source: Any, grid: Any, moves: Any, order: Any, mode: Any, cval: Any, limits: Any, rounded: Any, memory: Any,
-    target: Any,
-) -> None:  # fmt: skip
-    """Do the same at orders above 1, from coefficients, which are float32 or float64 whatever the image is."""
-    for x in range(0, target.size, CHUNK):
-        part = (x, min(CHUNK, target.size - x), 0)
+def _spline_points(source: Any, grid: Any, moves: Any, order: Any, mode: Any, cval: Any, memory: Any) -> None:
+    """Fill ``memory[2]`` with samples at orders above 1, from coefficients of its dtype."""
+    size = memory[2].size
+    for x in range(0, size, CHUNK):
+        part = (x, min(CHUNK, size - x), x)
         spline_row(source, grid, (0, 0, 0), 0, moves, part, order, mode, cval, memory)
-        write_row(memory[2], target[x : x + CHUNK], rounded, limits)

@@ -26,7 +26,17 @@ from .folding import MODE_CODES
 from .margins import margin_of, with_margins
 from .memory import Memory, kept
 from .parallel import run, samples_a_task
-from .rows import CHUNK, LOST, copy_row, linear_row, round_row, spline_row, working_memory
+from .rows import (
+    CHUNK,
+    LOST,
+    copy_row,
+    linear_row,
+    round_row,
+    spline_row,
+    spline_values,
+    working_memory,
+    write_values,
+)
 from .spline import coefficients
 
 GROUP = 1 << 20
@@ -164,13 +174,15 @@ def pull(source: Source, field: Array, target: Array, *, order: int, mode: str, 
         block = there.reshape(-1) if there.flags.c_contiguous else np.empty(there.size, there.dtype)
         place = (start, lift(there.shape, 1), (there.shape[-1], there.shape[-1], 0))
         offsets, floats, row = working_memory(order, dtype)
-        memory = (offsets, floats, row if rounded or order == 0 else block)
         if order == 0:
-            _copy_block(values, grid, place, moves, code, fill, memory, block)
+            _copy_block(values, grid, place, moves, code, fill, (offsets, floats, row), block)
         elif order == 1:
+            memory = offsets, floats, row if rounded else block
             linear_block(values, grid, place, moves, code, float(cval), limits, rounded, memory, block)
         else:
-            _spline_block(values, grid, place, moves, order, code, float(cval), limits, rounded, memory, block)
+            reals = spline_values(block.size) if rounded else block
+            _spline_block(values, grid, place, moves, order, code, float(cval), (offsets, floats, reals))
+            write_values(reals, block, limits)
         if not there.flags.c_contiguous:
             there[...] = block.reshape(there.shape)
         if offsets[LOST]:
@@ -244,14 +256,11 @@ def linear_block(
 
 @borrowing
 def _spline_block(
-    source: Any, grid: Any, place: Any, moves: Any, order: Any, mode: Any, cval: Any, limits: Any, rounded: Any,
-    memory: Any, target: Any,
-) -> None:  # fmt: skip
-    """Do the same at orders above 1."""
+    source: Any, grid: Any, place: Any, moves: Any, order: Any, mode: Any, cval: Any, memory: Any
+) -> None:
+    """Fill ``memory[2]`` with a block of the result, row by row, at orders above 1."""
     depth, height, width = place[1]
     for row in range(depth * height):
         for x in range(0, width, CHUNK):
-            at, part, to = _part(place, row, x, rounded)
+            at, part, _ = _part(place, row, x, False)
             spline_row(source, grid, at, 1, moves, part, order, mode, cval, memory)
-            if rounded:
-                round_row(memory[2], target[to : to + part[1]], limits)
