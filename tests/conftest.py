@@ -47,6 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cross(**values): every pair of the values of its arguments; with --full, all")
+    if config.getoption("full"):
+        os.environ["EMULATOR_WATCHED"] = "1"  # before any kernel is built
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -16,7 +16,7 @@ SCHEDULES = [("in order", 0), ("reversed", 0), ("random", 0), ("random", 1)]
 
 @pytest.fixture(scope="module")
 def device():
-    device = emulated_device("emulator")
+    device = emulated_device("emulator", watched=True)
     device.sources = FOLDER
     return device
 
@@ -25,7 +25,7 @@ def device():
 def correct():
     """Give each planted bug's result in every schedule that ends without an error, and the errors."""
     require_emulator()
-    devices = {key: EmulatedDevice(key[0], seed=key[1], sources=FOLDER) for key in SCHEDULES}
+    devices = {key: EmulatedDevice(key[0], seed=key[1], sources=FOLDER, watched=True) for key in SCHEDULES}
 
     @cache
     def run(name):

@@ -23,7 +23,7 @@ def emulated_devices() -> list[str]:
     return ["emulator-random"] if sanitizer() else list(SCHEDULES)
 
 
-def emulated_device(name: str) -> EmulatedDevice:
+def emulated_device(name: str, *, watched: bool = False) -> EmulatedDevice:
     """Return a device by its name. Skips the test where none can run, or fails it where REQUIRE_EMULATOR is 1."""
     require_emulator()
-    return EmulatedDevice(SCHEDULES[name])
+    return EmulatedDevice(SCHEDULES[name], watched=watched)

@@ -1,8 +1,9 @@
 """Compiles the engine and kernels with g++, once for each content of sources and flags.
 
 ``EMULATOR_SANITIZER=address`` or ``thread`` in the environment chooses a sanitizer for the process, which must have
-been started with that sanitizer's library (`sanitizers.py`). UndefinedBehaviorSanitizer is in all builds without one:
-the engine answers it with an error of the launch. It takes as long as all else of a build.
+been started with that sanitizer's library (`sanitizers.py`). In a process without one kernels may be watched by
+UndefinedBehaviorSanitizer, which the engine answers with an error of the launch. It takes as long as all else of a
+build, and half as long as all else of a run: ``EMULATOR_WATCHED=1`` has it in all kernels.
 """
 
 from __future__ import annotations
@@ -31,10 +32,9 @@ KERNEL = [
     *["-fno-threadsafe-statics", "-nodefaultlibs", "-Wno-unknown-pragmas", "-Wno-unused-function"],
     *["-Wno-unused-parameter", "-Wno-unused-local-typedefs", "-Wno-maybe-uninitialized"],
 ]
-UNDEFINED = "undefined,float-cast-overflow"
-ABORT = ["-fno-sanitize=vptr", "-fno-sanitize-recover=all"]
-WATCHED = {
-    "": [f"-fsanitize={UNDEFINED}", *ABORT],
+WATCHED = ["-fsanitize=undefined,float-cast-overflow", "-fno-sanitize=vptr", "-fno-sanitize-recover=all"]
+SANITIZED = {
+    "": [],
     "address": ["-fsanitize=address", "-fno-omit-frame-pointer", "-fsanitize-recover=address"],
     "thread": ["-fsanitize=thread"],
 }
@@ -53,13 +53,19 @@ def engine() -> Path:
     return _built(["-O2", *ENGINE[sanitizer()], *map(str, sources)], _headers() + "".join(map(Path.read_text, sources)))
 
 
-def kernel(path: Path, name: str, *, optimised: bool = True) -> Path:
+def watches_all() -> bool:
+    """Return whether UndefinedBehaviorSanitizer is to watch all kernels of this process."""
+    return os.environ.get("EMULATOR_WATCHED") == "1"
+
+
+def kernel(path: Path, name: str, *, optimised: bool = True, watched: bool = False) -> Path:
     """Return one kernel of a CUDA source as a shared library."""
-    source = translate(path, name)
+    source, watched = translate(path, name), (watched or watches_all()) and not sanitizer()
     with tempfile.NamedTemporaryFile("w", suffix=".cpp") as file:
         file.write(source)
         file.flush()
-        options = ["-O1" if optimised else "-O0", *KERNEL, *filled_locals(), *WATCHED[sanitizer()]]
+        checks = WATCHED if watched else SANITIZED[sanitizer()]
+        options = ["-O1" if optimised else "-O0", *KERNEL, *filled_locals(), *checks]
         return _built(options, _headers() + source, file.name)
 
 

@@ -46,6 +46,8 @@ class EmulatedDevice(Device):
         How much memory the device has.
     optimised
         Whether kernels are compiled to run fast. If not, compiling takes half as long.
+    watched
+        Whether UndefinedBehaviorSanitizer watches kernels, where no other sanitizer does.
     """
 
     multiprocessors = 4
@@ -59,6 +61,7 @@ class EmulatedDevice(Device):
         sources: Path | None = None,
         memory_bytes: int = 2**30,
         optimised: bool = True,
+        watched: bool = False,
     ) -> None:
         if schedule not in get_args(Schedule):
             raise ValueError(f"schedule {schedule!r}: allowed are {', '.join(map(repr, get_args(Schedule)))}")
@@ -66,14 +69,14 @@ class EmulatedDevice(Device):
         self.seed = seed
         self.sources = sources or kernel_directory()
         self.memory_bytes = memory_bytes
-        self.optimised = optimised
+        self.optimised, self.watched = optimised, watched
         self.used_bytes = 0
         self._kernels: dict[tuple[str, str], EmulatedKernel] = {}
 
     def kernel(self, file: str, name: str) -> Kernel:
         """Return a kernel by its name expression, compiled now if it was not before."""
         if (file, name) not in self._kernels:
-            library = build.kernel(self.sources / file, name, optimised=self.optimised)
+            library = build.kernel(self.sources / file, name, optimised=self.optimised, watched=self.watched)
             self._kernels[file, name] = EmulatedKernel(self, name, library)
         return self._kernels[file, name]
 

@@ -12,7 +12,7 @@ rng = np.random.default_rng(1)
 
 @pytest.fixture(scope="module", params=emulated_devices())
 def device(request):
-    device = emulated_device(request.param)
+    device = emulated_device(request.param, watched=True)
     device.sources = Path(__file__).parent
     return device
 

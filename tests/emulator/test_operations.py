@@ -1,4 +1,4 @@
-"""Every kernel on the emulator against the numpy backend; these tests run again under each sanitizer."""
+"""Every kernel on the emulator against the numpy backend, watched; these tests run again under each sanitizer."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from .translate import global_functions
 
 @pytest.fixture(scope="module", params=emulated_devices())
 def device(request):
-    return emulated_device(request.param)
+    return emulated_device(request.param, watched=True)
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def test_as_numpy(device, name):
 
 @pytest.mark.skipif(bool(sanitizer()), reason="once is enough")
 def test_every_kernel_is_launched():
-    device = emulated_device("emulator")
+    device = emulated_device("emulator", watched=True)
     for call, _ in CASES.values():
         call(CudaBackend(device))
     every = {(path.name, name) for path in kernel_directory().glob("*.cu") for name in global_functions(path)}
