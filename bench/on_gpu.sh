@@ -16,7 +16,7 @@ python=${PYTHON:-python3}
 folder=${1:-bench/results/gpu-$(hostname -s)-$(date +%Y%m%d-%H%M%S)}
 mkdir -p "$folder" || exit 2
 folder=$(cd "$folder" && pwd)
-export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} REQUIRE_GPU=1 PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} REQUIRE_GPU=1
 export GPU_STACKCORR_CACHE_DIR=$folder/code  # empty: the first use of a kernel is measured as well
 export BROKEN_DEVICE_LOG=$folder/broken_device.log PATH=$PATH:/usr/local/cuda/bin
 tiny=()
