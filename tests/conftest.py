@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import combinations, product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,10 @@ else:
     settings.register_profile("default", max_examples=200, deadline=None, print_blob=True)
     settings.register_profile("closing", max_examples=10_000, deadline=None, print_blob=True)
     settings.load_profile("default")
+
+ROOT = str(Path(__file__).resolve().parents[1])
+if ROOT not in sys.path:
+    sys.path.append(ROOT)  # where `bench` is; behind an installed gpu_stackcorr
 
 NEEDS = {
     **dict.fromkeys(("test_bench_command.py", "test_bench_compare.py", "test_bench_passes_command.py"), "typer"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from gpu_stackcorr import image_correlation
 ROOT = Path(__file__).resolve().parents[1]
 if not (ROOT / "bench" / "coverage.py").exists():
     pytest.skip("no bench/ beside tests/", allow_module_level=True)
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))  # behind an installed gpu_stackcorr
 
 from bench import coverage, coverage_output, fields  # noqa: E402
 
