@@ -56,7 +56,7 @@ def working_memory(order: int, dtype: type[np.floating[Any]]) -> tuple[Array, Ar
 def spline_values(count: int) -> Array:
     """Return memory of this thread for so many samples at orders above 1, before they become others than reals.
 
-    Loops that write reals alone are compiled once for all dtypes of results, in 4 to 10 s on a Zen 3.
+    Loops that write reals alone are compiled once for all dtypes of results.
     """
     return kept("samples of splines", 8 * count).array((count,), np.float64)
 
